@@ -1,0 +1,1 @@
+"""How kernels are described, offered and rendered. Free of OpenCL; every function here is pure."""

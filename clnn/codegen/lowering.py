@@ -1,0 +1,192 @@
+"""Lowerings: the ways in which an operator becomes kernel launches.
+
+A lowering offers launches for given specs and device, or refuses with a reason. An operator lists its lowerings best first; the last always
+applies. Tails fused into an operator's outputs are attached here, once for all operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..errors import LoweringError
+from ..ir import ROW, Layout, TensorSpec
+from ..target import Target
+from .expr import Expr
+from .kernel import KernelSpec, specify
+from .store import Store
+
+
+class Operand(NamedTuple):
+    """A tensor that a launch touches: ``in``, ``out`` or ``work`` (scratch), and its number."""
+
+    kind: str
+    index: int
+
+
+class Tail(NamedTuple):
+    """A pointwise tail on one base output: expressions over (element, operands …), one per output tensor."""
+
+    exprs: tuple[Expr, ...]
+    operands: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel with the tensors bound to its parameters: ``reads`` in order, then per store its operands and outputs."""
+
+    kernel: KernelSpec
+    reads: tuple[Operand, ...]
+    stores: tuple[tuple[Operand, ...], ...]
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return (*self.reads, *(operand for group in self.stores for operand in group))
+
+    @property
+    def written(self) -> tuple[Operand, ...]:
+        """The tensors that it writes."""
+        return tuple(operand for (_, store), group in zip(self.kernel.stores, self.stores, strict=True)
+                     for operand in group[len(store.operands):])
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a lowering would run: launches in order, and the scratch tensors they need."""
+
+    launches: tuple[Launch, ...]
+    work: tuple[TensorSpec, ...] = ()
+
+
+class Context:
+    """Collects the launches of one offer. ``reads`` and ``stores`` map template parameters to operands, with helpers to name them."""
+
+    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
+                 config: dict | None = None):
+        self.inputs, self.outputs, self.target, self.config = inputs, outputs, target, config
+        self._launches: list[Launch] = []
+        self._work: list[TensorSpec] = []
+
+    def input(self, index: int) -> Operand:
+        return Operand("in", index)
+
+    def output(self, index: int) -> Operand:
+        return Operand("out", index)
+
+    def scratch(self, shape: tuple[int, ...], dtype: str = "float32") -> Operand:
+        """A scratch tensor that lives for this node only."""
+        self._work.append(TensorSpec(shape, dtype))
+        return Operand("work", len(self._work) - 1)
+
+    def spec(self, operand: Operand) -> TensorSpec:
+        return {"in": self.inputs, "out": self.outputs, "work": self._work}[operand.kind][operand.index]
+
+    def launch(self, template: str, problem: dict[str, object], reads: dict[str, Operand], stores: dict[str, Operand],
+               config: dict | None = None) -> None:
+        """Append a launch of ``template``."""
+        kernel = specify(template, self.target, problem, {name: self.spec(op).dtype for name, op in reads.items()},
+                         {name: Store(self.spec(op)) for name, op in stores.items()},
+                         {**(config or {}), **(self.config or {})})
+        self._launches.append(Launch(kernel, tuple(reads[name] for name, _ in kernel.reads),
+                                     tuple((stores[name],) for name, _ in kernel.stores)))
+
+    def add(self, launch: Launch) -> None:
+        """Append a launch that was described by hand."""
+        self._launches.append(launch)
+
+    def offer(self) -> Offer:
+        return Offer(tuple(self._launches), tuple(self._work))
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """A named way to compute an operator.
+
+    ``emit(op, context)`` appends launches to the context; it may raise LoweringError, whose text is the recorded reason.
+    ``refuse(op, inputs, outputs, target)`` returns a reason not to use it where it would work but is known to be the worse choice or does
+    not apply. ``layouts(op, inputs, outputs)`` lists the (input layouts, output layouts) that it takes, preferred first.
+    """
+
+    name: str
+    emit: Callable
+    refuse: Callable = lambda op, inputs, outputs, target: None
+    layouts: Callable = lambda op, inputs, outputs: [((ROW,) * len(inputs), (ROW,) * len(outputs))]
+
+    def offer(self, op, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
+              config: dict | None = None, forced: bool = False) -> Offer:
+        """The launches for these specs.
+
+        Raises:
+            LoweringError: the reason why this lowering does not apply.
+        """
+        wanted = (tuple(s.layout for s in inputs), tuple(s.layout for s in outputs))
+        if wanted not in [(tuple(i), tuple(o)) for i, o in self.layouts(op, inputs, outputs)]:
+            raise LoweringError(f"does not take the layouts {' '.join(map(str, wanted[0]))} -> {' '.join(map(str, wanted[1]))}",
+                                where=self.name)
+        reason = None if forced else self.refuse(op, inputs, outputs, target)
+        if reason:
+            raise LoweringError(reason, where=self.name)
+        context = Context(inputs, outputs, target, config)
+        self.emit(op, context)
+        return context.offer()
+
+
+def same_layouts(*layouts: Layout) -> Callable:
+    """A ``layouts`` function for operators that work in any of these layouts, rank-4 tensors all alike, others row-major."""
+    def offered(op, inputs, outputs):
+        def pick(spec, layout):
+            return layout if spec.rank == 4 else ROW
+        return [(tuple(pick(s, layout) for s in inputs), tuple(pick(s, layout) for s in outputs)) for layout in layouts]
+    return offered
+
+
+def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_outputs: int) -> Offer:
+    """The offer with pointwise tails on some base outputs.
+
+    The inputs of the fused node are the base inputs, then each tail's operands in order of the outputs; its outputs are, for each base output in
+    order, the base output itself or the tail's outputs.
+    """
+    first_input, first_output = {}, {}
+    inputs = base_inputs
+    outputs = 0
+    for index in range(base_outputs):
+        first_output[index] = outputs
+        first_input[index] = inputs
+        tail = tails.get(index)
+        inputs += len(tail.operands) if tail else 0
+        outputs += len(tail.outputs) if tail else 1
+    stored: set[int] = set()
+    launches = []
+    for launch in offer.launches:
+        stores, groups = [], []
+        for (name, store), group in zip(launch.kernel.stores, launch.stores, strict=True):
+            target_operand = group[-1]
+            if target_operand.kind != "out":
+                stores.append((name, store))
+                groups.append(group)
+                continue
+            index = target_operand.index
+            tail = tails.get(index)
+            if tail is None:
+                stores.append((name, store))
+                groups.append((Operand("out", first_output[index]),))
+                continue
+            if index in stored:
+                raise LoweringError("writes an output in several launches, so no tail can follow it")
+            stored.add(index)
+            stores.append((name, Store(store.result, tail.exprs, tail.operands, tail.outputs)))
+            groups.append((*(Operand("in", first_input[index] + i) for i in range(len(tail.operands))),
+                           *(Operand("out", first_output[index] + i) for i in range(len(tail.outputs)))))
+        if any(read.kind == "out" for read in launch.reads):
+            reads = []
+            for read in launch.reads:
+                if read.kind == "out":
+                    if read.index in tails:
+                        raise LoweringError("reads back an output, so no tail can follow it")
+                    read = Operand("out", first_output[read.index])
+                reads.append(read)
+            launch = replace(launch, reads=tuple(reads))
+        launches.append(Launch(replace(launch.kernel, stores=tuple(stores)), launch.reads, tuple(groups)))
+    return Offer(tuple(launches), offer.work)

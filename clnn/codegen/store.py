@@ -1,0 +1,107 @@
+"""The store hook: what a kernel does with a finished element.
+
+A kernel never writes ``y[i] = v``. It hands v and the position i to the hook, which applies the fused pointwise tail (bias, activation, residual,
+weight update …), reads the tail's operands and writes its outputs. Without a tail the hook writes v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InternalError
+from ..ir import TensorSpec
+from .expr import Expr, arg, arguments, to_c, uses
+
+C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "uint", "uint8": "uchar", "int8": "char",
+           "int64": "long", "bool": "uchar"}
+
+
+def offset_of(operand: TensorSpec, result: TensorSpec, index: str) -> str:
+    """C text for the offset of the element of ``operand`` that is broadcast to physical position ``index`` of ``result``."""
+    if operand.size == 1:
+        return "0"
+    if operand.shape == result.shape and operand.layout == result.layout:
+        return index
+    shape = (1,) * (result.rank - operand.rank) + operand.shape
+    strides = TensorSpec(shape, operand.dtype, operand.layout).strides
+    walked: list[tuple[int, int]] = []      # (extent, stride), innermost first, neighbours merged
+    for dim in reversed(result.layout.dims(result.shape)):
+        stride = 0 if shape[dim.axis] == 1 else strides[dim.axis] * dim.scale
+        if dim.extent == 1:
+            continue
+        if walked and stride == walked[-1][0] * walked[-1][1]:
+            walked[-1] = (walked[-1][0] * dim.extent, walked[-1][1])
+        else:
+            walked.append((dim.extent, stride))
+    terms, below = [], 1
+    for position, (extent, stride) in enumerate(walked):
+        digit = index if below == 1 else f"{index} / {below}"
+        if position + 1 < len(walked):
+            digit = f"({digit}) % {extent}"
+        if stride:
+            terms.append(f"({digit})" if stride == 1 else f"({digit}) * {stride}")
+        below *= extent
+    return " + ".join(terms) or "0"
+
+
+def logical_index(result: TensorSpec, index: str) -> str:
+    """C text for the row-major index of the element at physical position ``index``."""
+    row_major = TensorSpec(result.shape, result.dtype)
+    if result.layout == row_major.layout:
+        return index
+    terms, below = [], 1
+    for dim in reversed(result.layout.dims(result.shape)):
+        terms.append(f"({index} / {below}) % {dim.extent} * {dim.scale * row_major.strides[dim.axis]}")
+        below *= dim.extent
+    return " + ".join(terms)
+
+
+@dataclass(frozen=True)
+class Store:
+    """One output of a kernel with its tail.
+
+    ``exprs`` read the finished element as argument 0 and ``operands`` as arguments 1, 2, …; there is one expression per tensor of
+    ``outputs``, which all have ``result``'s shape and layout.
+    """
+
+    result: TensorSpec
+    exprs: tuple[Expr, ...] = (arg(0),)
+    operands: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.outputs:
+            object.__setattr__(self, "outputs", (self.result,))
+        if len(self.exprs) != len(self.outputs):
+            raise InternalError("a store has not one expression per output", got=self)
+
+    def parameters(self, name: str) -> list[str]:
+        """The kernel parameters that the hook needs, operands first."""
+        reads = [f"__global const {C_TYPES[s.dtype]}* {name}_in{i}" for i, s in enumerate(self.operands)]
+        return reads + [f"__global {C_TYPES[s.dtype]}* {name}_out{i}" for i, s in enumerate(self.outputs)]
+
+    def statements(self, name: str, index: str, value: str) -> str:
+        """The C block that stores ``value`` at physical position ``index``."""
+        if self.exprs == (arg(0),):
+            cast = "" if self.outputs[0].dtype == "float32" else f"({C_TYPES[self.outputs[0].dtype]})"
+            return f"{name}_out0[{index}] = {cast}({value});"
+        needed = arguments(self.exprs)
+        lines = [f"const index_t {name}_i = {index};"]
+        texts = {0: f"{name}_a0"}
+        if 0 in needed:
+            lines.append(f"const float {name}_a0 = {value};")
+        for number, spec in enumerate(self.operands, start=1):
+            if number in needed:
+                kind = "float" if spec.dtype.startswith("float") else C_TYPES[spec.dtype]
+                offset = offset_of(spec, self.result, f"{name}_i")
+                lines.append(f"const {kind} {name}_a{number} = {name}_in{number - 1}[{offset}];")
+                texts[number] = f"{name}_a{number}"
+        logical = f"{name}_l"
+        if uses(self.exprs, "uniform"):
+            lines.append(f"const index_t {logical} = {logical_index(self.result, f'{name}_i')};")
+        body, results = to_c(self.exprs, texts, logical, prefix=f"{name}_v")
+        lines += body
+        for number, (spec, text) in enumerate(zip(self.outputs, results, strict=True)):
+            cast = "" if spec.dtype == "float32" else f"({C_TYPES[spec.dtype]})"
+            lines.append(f"{name}_out{number}[{name}_i] = {cast}({text});")
+        return "{ " + "\n      ".join(lines) + " }"

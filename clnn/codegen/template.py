@@ -1,0 +1,84 @@
+"""Finding, reading and rendering kernel templates."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mako.exceptions import TopLevelLookupException
+from mako.lookup import TemplateLookup
+
+from ..errors import LoweringError
+from .header import Kernel
+from .store import C_TYPES
+
+if TYPE_CHECKING:
+    from .kernel import KernelSpec
+
+
+@functools.cache
+def folder() -> Path:
+    """The folder of the templates: the package ``clnn.kernels``, or ``kernels/`` beside the package in a plain checkout."""
+    try:
+        return Path(str(importlib.resources.files("clnn.kernels")))
+    except ModuleNotFoundError:
+        return Path(__file__).resolve().parents[2] / "kernels"
+
+
+@functools.cache
+def _lookup() -> TemplateLookup:
+    return TemplateLookup(directories=[str(folder())], strict_undefined=True)
+
+
+def template_names() -> list[str]:
+    """The ids of all templates, e.g. ``gemm/tiled``."""
+    return sorted(str(path.relative_to(folder()).with_suffix("")) for path in folder().rglob("*.cl"))
+
+
+@functools.cache
+def _load(name: str):
+    try:
+        return _lookup().get_template(f"/{name}.cl")
+    except TopLevelLookupException as error:
+        raise LoweringError("there is no such kernel template", got=name, expected=template_names()) from error
+
+
+@functools.cache
+def declaration(name: str) -> Kernel:
+    """What the template declares about itself."""
+    return _load(name).module.KERNEL
+
+
+def _largest(spec: KernelSpec) -> int:
+    sizes = [out.size for _, store in spec.stores for out in (*store.outputs, *store.operands)]
+    sizes += [value for _, value in spec.problem if isinstance(value, int)]
+    return max(sizes, default=0)
+
+
+@functools.cache
+def render(spec: KernelSpec) -> tuple[str, str]:
+    """The name and the OpenCL C text of a kernel. The name carries a digest of the text."""
+    stores = dict(spec.stores)
+    local = (*spec.local_size, 1, 1)[:3]
+    parameters = [f"__global const {C_TYPES[dtype]}* restrict {name}" for name, dtype in spec.reads]
+    for name, store in spec.stores:
+        parameters += store.parameters(name)
+    wanted = "NAME"
+    signature = (f"__kernel __attribute__((reqd_work_group_size({', '.join(map(str, local))})))\n"
+                 f"void {wanted}({', '.join(parameters)})")
+
+    def store_hook(name: str, index: str, value: str) -> str:
+        return stores[name].statements(name, index, value)
+
+    body = _load(spec.template).render_unicode(p=spec.p, t=spec.t, signature=signature, store=store_hook,
+                                               has=lambda name: name in stores or name in dict(spec.reads), c_types=C_TYPES,
+                                               dtypes=dict(spec.reads), local_size=local)
+    text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
+    index = "long" if _largest(spec) >= 2**31 else "int"
+    text = text.replace("index_t", index)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    name = f"{spec.template.replace('/', '_')}_{digest}"
+    return name, text.replace(f"void {wanted}(", f"void {name}(")

@@ -1,0 +1,163 @@
+"""A matrix seen in a tensor: what lets one GEMM kernel compute matrix products and all three directions of a convolution.
+
+Row and column indices are split into mixed-radix digits (for instance column -> image, P, Q). Each digit adds to the offset of the
+element, and, if the view slides a window over an image, to its coordinates h and w. Elements outside the image are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Digit(NamedTuple):
+    """One digit of a row or column index, outermost first."""
+
+    extent: int
+    stride: int = 0     # elements added to the offset
+    h: int = 0          # rows added to the window coordinate
+    w: int = 0          # columns added to the window coordinate
+
+
+class Window(NamedTuple):
+    """The image that a view looks at; (h, w) counts in units of 1/divide pixels, and only whole pixels hold data."""
+
+    height: int
+    width: int
+    h_stride: int
+    w_stride: int
+    h0: int = 0
+    w0: int = 0
+    divide_h: int = 1
+    divide_w: int = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """Element (row, column) of batch entry g lies at ``g * batch + digits * strides + h * h_stride + w * w_stride``."""
+
+    rows: tuple[Digit, ...]
+    cols: tuple[Digit, ...]
+    window: Window | None = None
+    batch: int = 0
+    base: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return math.prod(d.extent for d in self.rows), math.prod(d.extent for d in self.cols)
+
+    @property
+    def transposed(self) -> View:
+        return View(self.cols, self.rows, self.window, self.batch, self.base)
+
+    @property
+    def checked(self) -> bool:
+        """Whether some element can fall outside the image."""
+        if self.window is None:
+            return False
+        w = self.window
+        if w.divide_h != 1 or w.divide_w != 1:
+            return True
+        digits = (*self.rows, *self.cols)
+        low_h = w.h0 + sum(min(0, d.h * (d.extent - 1)) for d in digits)
+        high_h = w.h0 + sum(max(0, d.h * (d.extent - 1)) for d in digits)
+        low_w = w.w0 + sum(min(0, d.w * (d.extent - 1)) for d in digits)
+        high_w = w.w0 + sum(max(0, d.w * (d.extent - 1)) for d in digits)
+        return low_h < 0 or low_w < 0 or high_h >= w.height or high_w >= w.width
+
+    @property
+    def row_contiguous(self) -> bool:
+        """Whether neighbouring rows are neighbours in memory, so that loads should run along rows."""
+        return self._inner_step(self.rows) == 1 and self._inner_step(self.cols) != 1
+
+    def _inner_step(self, digits: tuple[Digit, ...]) -> int:
+        inner = next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+        step = inner.stride
+        if self.window is not None:
+            step += inner.h * self.window.h_stride + inner.w * self.window.w_stride
+        return step
+
+    # -- C text -----------------------------------------------------------------------------------------------------
+
+    def _decode(self, digits: tuple[Digit, ...], index: str, prefix: str) -> str:
+        """Statements that declare <prefix>o (offset) and, with a window, <prefix>h and <prefix>w."""
+        used = [d for d in digits if d.extent > 1]
+        lines, terms = [], {"o": [], "h": [], "w": []}
+        rest = index
+        for number, digit in enumerate(reversed(used)):
+            last = number == len(used) - 1
+            name = f"{prefix}d{number}"
+            lines.append(f"const int {name} = {rest if last else f'{rest} % {digit.extent}'};")
+            if not last:
+                lines.append(f"const int {prefix}r{number} = {rest} / {digit.extent};")
+                rest = f"{prefix}r{number}"
+            for key, factor in (("o", digit.stride), ("h", digit.h), ("w", digit.w)):
+                if factor:
+                    terms[key].append(name if factor == 1 else f"{name} * {factor}")
+        for key in ("o", "h", "w") if self.window is not None else ("o",):
+            kind = "index_t" if key == "o" else "int"
+            text = " + ".join(terms[key]) or "0"
+            lines.append(f"const {kind} {prefix}{key} = {f'(index_t){text}' if key == 'o' and terms[key] else text};")
+        return " ".join(lines)
+
+    def row(self, index: str, prefix: str) -> str:
+        """Statements that decode a row index into variables named after ``prefix``."""
+        return self._decode(self.rows, index, prefix)
+
+    def col(self, index: str, prefix: str) -> str:
+        """Statements that decode a column index into variables named after ``prefix``."""
+        return self._decode(self.cols, index, prefix)
+
+    def locate(self, row: str, col: str, name: str, batch: str = "0") -> str:
+        """Statements that declare <name> (the element's offset) and, if the view is checked, <name>_in (whether it exists)."""
+        base = f"{self.base} + " if self.base else ""
+        base += f"(index_t){batch} * {self.batch} + " if self.batch and batch != "0" else ""
+        if self.window is None:
+            return f"const index_t {name} = {base}{row}o + {col}o;"
+        w = self.window
+        lines = [f"int {name}_h = {row}h + {col}h + {w.h0};", f"int {name}_w = {row}w + {col}w + {w.w0};"]
+        if self.checked:
+            inside = [f"(uint){name}_h < {w.height * w.divide_h}u", f"(uint){name}_w < {w.width * w.divide_w}u"]
+            for axis, divide in (("h", w.divide_h), ("w", w.divide_w)):
+                if divide > 1:
+                    inside.append(f"{name}_{axis} % {divide} == 0")
+            lines.append(f"const bool {name}_in = {' && '.join(inside)};")
+            lines += [f"{name}_{axis} /= {divide};" for axis, divide in (("h", w.divide_h), ("w", w.divide_w)) if divide > 1]
+        lines.append(f"const index_t {name} = {base}{row}o + {col}o + (index_t){name}_h * {w.h_stride} + {name}_w * {w.w_stride};")
+        return " ".join(lines)
+
+    def load(self, pointer: str, name: str) -> str:
+        """The element that :meth:`locate` has located."""
+        return f"({name}_in ? {pointer}[{name}] : 0.0f)" if self.checked else f"{pointer}[{name}]"
+
+    # -- numpy, for tests and references ----------------------------------------------------------------------------
+
+    def gather(self, flat: np.ndarray, batch: int = 0) -> np.ndarray:
+        """The matrix of one batch entry, read from the tensor's flat storage."""
+        def decode(digits):
+            index = np.arange(math.prod(d.extent for d in digits))
+            o, h, w = np.zeros_like(index), np.zeros_like(index), np.zeros_like(index)
+            for d in reversed(digits):
+                digit, index = index % d.extent, index // d.extent
+                o, h, w = o + digit * d.stride, h + digit * d.h, w + digit * d.w
+            return o, h, w
+
+        ro, rh, rw = (part[:, None] for part in decode(self.rows))
+        co, ch, cw = (part[None, :] for part in decode(self.cols))
+        offset = self.base + batch * self.batch + ro + co
+        if self.window is None:
+            return flat[offset]
+        win = self.window
+        h, w = rh + ch + win.h0, rw + cw + win.w0
+        inside = (h >= 0) & (w >= 0) & (h % win.divide_h == 0) & (w % win.divide_w == 0)
+        h, w = h // win.divide_h, w // win.divide_w
+        inside &= (h < win.height) & (w < win.width)
+        return np.where(inside, flat[np.where(inside, offset + h * win.h_stride + w * win.w_stride, 0)], 0)
+
+
+def matrix(rows: int, cols: int, row_stride: int, col_stride: int, batch: int = 0, base: int = 0) -> View:
+    """A plain strided matrix."""
+    return View((Digit(rows, row_stride),), (Digit(cols, col_stride),), None, batch, base)

@@ -1,0 +1,127 @@
+"""The one orchestrator: trace, differentiate, run the passes, plan, build and bind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .autodiff import differentiate
+from .config import config
+from .errors import ArgumentError
+from .ir import Graph, TensorSpec, Value
+from .passes import INFERENCE, TRAINING, Pass, run_passes
+from .passes.choose_lowerings import offer_for
+from .plan import make_plan
+from .runtime import Device, Executable, select_device, session
+from .runtime.program import KernelBuildError
+from .runtime.session import Session
+
+DTYPES = {"f": "float32", "i": "int32", "u": "int32", "b": "int32"}
+PRECISIONS = ("fp32",)
+
+
+def check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ArgumentError("this precision is not available", where="precision", got=precision, expected=" or ".join(PRECISIONS))
+
+
+def as_input(array: np.ndarray) -> np.ndarray:
+    """An array in the type in which the device takes it: float32, int32 or uint8."""
+    array = np.asarray(array)
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in DTYPES:
+        raise ArgumentError("arrays of this type cannot be used", got=array.dtype, expected="floats or whole numbers")
+    return array.astype(DTYPES[array.dtype.kind], copy=False)
+
+
+def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] | None = None) -> tuple[Graph, list[Value]]:
+    """The graph of ``function`` called with symbolic inputs, and its results."""
+    graph = Graph()
+    inputs = [graph.input(spec, names[i] if names else f"x{i}") for i, spec in enumerate(specs)]
+    result = function(*inputs)
+    results = list(result) if isinstance(result, (tuple, list)) else [result]
+    for value in results:
+        if not isinstance(value, Value):
+            raise ArgumentError("the traced function must return symbolic values", got=type(value).__name__)
+    graph.outputs = results
+    return graph, results
+
+
+def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Executable:
+    """Passes, plan, programs, binding. A lowering whose kernel does not build gives way to the next one, with a message."""
+    target = target_session.target
+    graph = run_passes(graph, target, passes)
+    banned: dict[int, frozenset[str]] = {}
+    while True:
+        plan = make_plan(graph, target)
+        try:
+            executable = Executable(plan, target_session)
+        except KernelBuildError as error:
+            culprits = [node for node in graph.nodes if any(launch.kernel == error.spec for launch in node.offer.launches)]
+            if not culprits or config.lowering:
+                raise
+            for number, node in enumerate(graph.nodes):
+                if node in culprits:
+                    banned[number] = banned.get(number, frozenset()) | {node.lowering}
+                    failed = node.lowering
+                    offer_for(node, target, banned[number])
+                    print(f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}", flush=True)
+            continue
+        if config.debug >= 1:
+            print(plan.summary(), flush=True)
+        return executable
+
+
+def open_session(device: str | Device | None) -> Session:
+    return session(select_device(device))
+
+
+def evaluate(fn: Callable, *arrays: np.ndarray, device: str | Device | None = None, precision: str = "fp32"):
+    """Run ``fn`` on the device: it is called with symbolic values of the arrays' shapes.
+
+    Returns:
+        The result as numpy array, or a tuple of them if ``fn`` returns several.
+    """
+    check_precision(precision)
+    arrays = [as_input(array) for array in arrays]
+    graph, results = trace(fn, [TensorSpec(a.shape, str(a.dtype)) for a in arrays])
+    outputs = _run(graph, arrays, device, INFERENCE)
+    return outputs[0] if len(results) == 1 else tuple(outputs)
+
+
+def _run(graph: Graph, arrays: Sequence[np.ndarray], device: str | Device | None, passes: Sequence[Pass]) -> list[np.ndarray]:
+    names = [value.name for value in graph.inputs]
+    executable = build(graph, open_session(device), passes)
+    for name, array in zip(names, arrays, strict=True):
+        executable.write(name, array)
+    executable.run()
+    return [executable.read(value) for value in executable.plan.outputs]
+
+
+def vjp(fn: Callable, *arrays: np.ndarray, cotangent: np.ndarray | None = None, device: str | Device | None = None,
+        precision: str = "fp32") -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:
+    """Output of ``fn`` and the gradients of ⟨cotangent, output⟩ in its arguments.
+
+    Args:
+        fn: takes symbolic values, returns one.
+        cotangent: of the output's shape; ones by default.
+
+    Returns:
+        (output, gradients): one gradient per array, None for whole-number arrays.
+    """
+    check_precision(precision)
+    arrays = [as_input(array) for array in arrays]
+    graph, results = trace(fn, [TensorSpec(a.shape, str(a.dtype)) for a in arrays])
+    if len(results) != 1:
+        raise ArgumentError("the function must return one value", where="vjp", got=f"{len(results)} values")
+    given = graph.input(results[0].spec, "cotangent")
+    seed = np.ones(results[0].shape, np.float32) if cotangent is None else np.asarray(cotangent, np.float32)
+    wanted = [value for value in graph.inputs[:-1] if value.dtype == "float32"]
+    found = dict(zip(wanted, differentiate(graph, results, [given], wanted), strict=True))
+    graph.outputs = [*results, *(g for g in found.values() if g is not None)]
+    output, *gradients = _run(graph, [*arrays, seed], device, TRAINING)
+    rest = iter(gradients)
+    return output, tuple(
+        (next(rest) if found[v] is not None else np.zeros(v.shape, np.float32)) if v in found else None for v in graph.inputs[:-1])

@@ -1,0 +1,7 @@
+"""What will run, as pure data: an order of launches and a place for every tensor."""
+
+from .memory import Arena, place
+from .plan import Location, Plan, PlannedLaunch, make_plan
+from .schedule import schedule
+
+__all__ = ["Arena", "Location", "Plan", "PlannedLaunch", "make_plan", "place", "schedule"]

@@ -1,0 +1,180 @@
+"""A plan: launches in order and the location of every tensor; printable, and bound to a device elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..codegen.expr import arg
+from ..codegen.kernel import KernelSpec, specify
+from ..codegen.store import Store
+from ..errors import InternalError
+from ..ir import Graph, Node, TensorSpec, Value, Variable
+from ..target import Target
+from .memory import Lifetime, place
+from .schedule import schedule, storage_root
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``variable``, ``input`` or ``constant``."""
+
+    kind: str
+    key: object = None
+    offset: int = 0
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class PlannedLaunch:
+    """One kernel launch; ``arguments`` are locations in the order of the kernel's parameters."""
+
+    kernel: KernelSpec
+    arguments: tuple[Location, ...]
+    node: Node
+    flops: int
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """Layer path and operator, for tables."""
+        return f"{self.node.path or '-'} {self.node.op.name}"
+
+
+@dataclass
+class Plan:
+    """Everything that :class:`clnn.runtime.executable.Executable` needs, free of OpenCL."""
+
+    launches: list[PlannedLaunch]
+    locations: dict[Value, Location]
+    inputs: list[Value]
+    outputs: list[Value]
+    variables: list[Variable]
+    constants: list[np.ndarray]
+    arena_bytes: int
+    temporary_bytes: int
+    nodes: list[tuple[Node, int, int]] = field(default_factory=list)
+
+    @property
+    def variable_bytes(self) -> int:
+        return sum(v.array.nbytes for v in self.variables)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Device memory that the plan needs: arena, variables, inputs and constants."""
+        return (self.arena_bytes + self.variable_bytes + sum(v.spec.nbytes for v in self.inputs)
+                + sum(c.nbytes for c in self.constants))
+
+    def summary(self) -> str:
+        """Launch count and memory in two lines."""
+        share = 100 * self.arena_bytes / self.temporary_bytes if self.temporary_bytes else 0
+        return (f"{len(self.launches)} launches, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
+                f"peak device memory {self.peak_bytes / 2**20:.1f} MiB: temporaries {self.arena_bytes / 2**20:.1f} MiB "
+                f"({share:.0f} % of the {self.temporary_bytes / 2**20:.1f} MiB they sum up to), "
+                f"variables {self.variable_bytes / 2**20:.1f} MiB")
+
+    def __str__(self) -> str:
+        lines = [self.summary()]
+        for number, launch in enumerate(self.launches):
+            places = " ".join(f"{place.kind}" + (f"+{place.offset}" if place.kind == "arena" else "") for place in launch.arguments)
+            lines.append(f"{number:4d}  {launch.name:40s} {launch.kernel.label:60s} {places}")
+        return "\n".join(lines)
+
+
+def make_plan(graph: Graph, target: Target) -> Plan:
+    """Schedule the nodes, whose offers a pass has chosen, and lay out memory.
+
+    Raises:
+        InternalError: if a node has no offer.
+    """
+    order, in_place = schedule(graph)
+    variables: dict[int, Variable] = {}
+    constants: dict[int, np.ndarray] = {}
+    lifetimes: dict[Value | tuple, list] = {}
+
+    def fixed(root: Value) -> Location | None:
+        if root in in_place:
+            root = in_place[root]
+        if root.kind == "variable":
+            variables.setdefault(id(root.source), root.source)
+            return Location("variable", root.source, 0, root.spec.nbytes)
+        if root.kind == "constant":
+            constants.setdefault(id(root.source), root.source)
+            return Location("constant", id(root.source), 0, root.spec.nbytes)
+        return Location("input", root.name, 0, root.spec.nbytes) if root.kind == "input" else None
+
+    def touch(key: Value | tuple, spec: TensorSpec, when: int) -> None:
+        if key in lifetimes:
+            lifetimes[key][2] = when
+        else:
+            lifetimes[key] = [max(spec.nbytes, 1), when, when]
+
+    steps: list[tuple] = []
+    nodes = []
+    for node in order:
+        if node.offer is None:
+            raise InternalError("a node has no lowering", where=node.path, got=node.op)
+        begin = len(steps)
+        for launch in node.offer.launches:
+            keys = []
+            for operand in launch.operands:
+                if operand.kind == "work":
+                    key, spec = (node, operand.index), node.offer.work[operand.index]
+                    touch(key, spec, len(steps))
+                else:
+                    value = node.inputs[operand.index] if operand.kind == "in" else node.outputs[operand.index]
+                    key = storage_root(value)
+                    if fixed(key) is None:
+                        touch(key, key.spec, len(steps))
+                keys.append(key)
+            steps.append((launch.kernel, keys, node))
+        nodes.append((node, begin, len(steps)))
+    end = len(steps)
+    copies = [(storage_root(new), old) for old, new in graph.updates.items() if new not in in_place]
+    for value in (*graph.outputs, *(new for new, _ in copies)):
+        root = storage_root(value)
+        if fixed(root) is None:
+            touch(root, root.spec, end + 1)
+    arena = place([Lifetime(*entry) for entry in lifetimes.values()], target.alignment)
+    where: dict[Value | tuple, Location] = {
+        key: Location("arena", None, offset, entry[0]) for (key, entry), offset in zip(lifetimes.items(), arena.offsets, strict=True)}
+
+    def locate(key) -> Location:
+        found = where.get(key)
+        return found if found is not None else fixed(key)
+
+    launches = []
+    for kernel, keys, node in steps:
+        count = sum(1 for other in steps if other[2] is node) if node.offer and len(node.offer.launches) > 1 else 1
+        inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
+        launches.append(PlannedLaunch(kernel, tuple(locate(key) for key in keys), node,
+                                      node.op.flops(inputs, outputs) // count, node.op.bytes(inputs, outputs) // count))
+    for new, old in copies:
+        launches.append(_copy(graph, new, old, locate(new), fixed(old), target))
+    for value in graph.variables:
+        if any(value in node.inputs for node in order) or value in graph.updates or value in graph.outputs:
+            variables.setdefault(id(value.source), value.source)
+    locations = {value: locate(storage_root(value)) for value in
+                 (*graph.inputs, *graph.outputs, *(v for node in order for v in (*node.inputs, *node.outputs)))
+                 if locate(storage_root(value)) is not None}
+    return Plan(launches, locations, list(graph.inputs), list(graph.outputs), list(variables.values()), list(constants.values()),
+                arena.nbytes, sum(entry[0] for entry in lifetimes.values()), nodes)
+
+
+def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: Location, target: Target) -> PlannedLaunch:
+    """The launch that moves a finished update into its variable at the end of the run."""
+    spec = old.spec
+    store = Store(spec, (arg(1),), (spec,), (spec,))
+    kernel = specify("pointwise/map", target, {"N": spec.size}, {}, {"y": store})
+    node = Node(_CopyBack(), (new,), f"update of {old.name}")
+    return PlannedLaunch(kernel, (source, destination), node, 0, 2 * spec.nbytes)
+
+
+class _CopyBack:
+    """Stands for the operator of a final copy in tables."""
+
+    name = "CopyBack"
+
+    def __str__(self) -> str:
+        return self.name

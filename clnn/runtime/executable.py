@@ -1,0 +1,121 @@
+"""A plan bound to a device: buffers allocated, arguments set; run() is a bare loop of enqueues."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ..config import config
+from ..errors import DeviceMemoryError, ShapeError
+from ..ir import Value
+from ..plan import Location, Plan
+from .opencl import cl
+from .session import Session
+
+
+class Executable:
+    """Runs one plan on one device.
+
+    Raises:
+        DeviceMemoryError: if the device cannot hold the plan.
+        KernelBuildError: if the compiler refuses a kernel.
+    """
+
+    def __init__(self, plan: Plan, session: Session):
+        self.plan, self.session = plan, session
+        peak, there = plan.peak_bytes, session.target.global_memory
+        if peak > there:
+            raise DeviceMemoryError("the plan does not fit on the device", where=session.target.name, got=f"{peak / 2**20:.0f} MiB",
+                                    expected=f"at most {there / 2**20:.0f} MiB", hint="lower the batch size or the image size")
+        session.programs.build([launch.kernel for launch in plan.launches])
+        self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes else None
+        self._inputs = {value.name: session.allocate(value.spec.nbytes, f"input {value.name}") for value in plan.inputs}
+        self._staging: dict[str, list] = {}
+        self._constants = {}
+        for array in plan.constants:
+            self._constants[id(array)] = buffer = session.allocate(array.nbytes, "constant")
+            session.upload(buffer, array)
+        self._regions: dict[Location, object] = {}
+        self.kernels = []
+        enqueue = cl().enqueue_nd_range_kernel
+        self._launches = []
+        for launch in plan.launches:
+            kernel = session.programs.kernel(launch.kernel)
+            buffers = [self.buffer(location) for location in launch.arguments]
+            kernel.set_args(*buffers)
+            self.kernels.append((kernel, buffers))
+            self._launches.append(partial(enqueue, session.queue, kernel, *_sizes(launch.kernel)))
+        self._validate = config.validate
+        self._specs = {value.name: value.spec for value in plan.inputs}
+
+    def buffer(self, location: Location):
+        """The buffer, or the part of the arena, that a location names."""
+        if location.kind == "variable":
+            return self.session.buffer_of(location.key)
+        if location.kind == "input":
+            return self._inputs[location.key]
+        if location.kind == "constant":
+            return self._constants[location.key]
+        if location not in self._regions:
+            self._regions[location] = self._arena.get_sub_region(location.offset, max(location.nbytes, 4))
+        return self._regions[location]
+
+    # -- data in and out --------------------------------------------------------------------------------------------
+
+    def _checked(self, name: str, array: np.ndarray) -> np.ndarray:
+        spec = self._specs[name]
+        array = np.asarray(array)
+        if array.shape != spec.shape:
+            raise ShapeError("the shape of an input is not the one compiled for", where=name, got=array.shape, expected=spec.shape,
+                             hint="compile for this shape")
+        return spec.to_physical(array)
+
+    def write(self, name: str, array: np.ndarray) -> None:
+        """Set an input for the runs that follow."""
+        self.session.upload(self._inputs[name], self._checked(name, array))
+
+    def stage(self, name: str, array: np.ndarray) -> None:
+        """Like :meth:`write`, but the upload goes through a second queue and overlaps with the run before."""
+        flat = self._checked(name, array)
+        api, session = cl(), self.session
+        if name not in self._staging:
+            self._staging[name] = [[session.allocate(flat.nbytes, f"input {name}"), None, None] for _ in range(2)]
+        slots = self._staging[name]
+        slot = slots[0]
+        slots.append(slots.pop(0))
+        arrived = api.enqueue_copy(session.transfers, slot[0], flat, is_blocking=False, wait_for=[slot[1]] if slot[1] else None)
+        session.transfers.flush()
+        slot[1] = api.enqueue_copy(session.queue, self._inputs[name], slot[0], wait_for=[arrived])
+        slot[2] = flat                  # the host array must live until it was copied
+
+    def read(self, value: Value) -> np.ndarray:
+        """The present content of an output, an input or a variable of the plan, logically shaped."""
+        spec = value.spec
+        flat = np.empty(spec.size, spec.dtype)
+        self.session.download(self.buffer(self.plan.locations[value]), flat)
+        return spec.from_physical(flat)
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Enqueue all launches."""
+        if self._validate:
+            from .validate import run_validated
+            run_validated(self)
+            return
+        for launch in self._launches:
+            launch()
+
+    def run_range(self, first: int, last: int) -> None:
+        """Enqueue launches first … last − 1; for looking at values on the way."""
+        for launch in self._launches[first:last]:
+            launch()
+
+
+def _sizes(kernel) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Global and local size of the same length, the global a multiple of the local."""
+    local, everything = kernel.local_size, kernel.global_size
+    rank = max(len(local), len(everything))
+    local, everything = local + (1,) * (rank - len(local)), everything + (1,) * (rank - len(everything))
+    return everything, local

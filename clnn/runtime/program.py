@@ -1,0 +1,106 @@
+"""From rendered text to OpenCL kernels: many kernels to a program, programs built side by side."""
+
+from __future__ import annotations
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from ..codegen.kernel import KernelSpec
+from ..codegen.template import render
+from ..config import config
+from ..errors import BuildError
+from .opencl import cl
+
+OPTIONS = ["-cl-mad-enable", "-cl-no-signed-zeros"]
+PER_PROGRAM = 12
+
+
+class KernelBuildError(BuildError):
+    """The compiler refused one kernel; ``spec`` is the one."""
+
+    def __init__(self, spec: KernelSpec, log: str, source: str):
+        self.spec = spec
+        super().__init__("the OpenCL compiler refused a generated kernel", where=spec.label, got=_around(log, source),
+                         hint="CLNN_DEBUG=4 prints the whole source; CLNN_LOWERING forces another lowering")
+
+
+def _around(log: str, source: str, margin: int = 3) -> str:
+    """The compiler's first complaint with the generated lines around it."""
+    lines = source.splitlines()
+    log = re.sub(r"\S*/(tempfile|input)\w*\.cl:", "line ", log)
+    match = re.search(r"line (\d+):\d+", log) or re.search(r":(\d+):\d+: (?:fatal )?error", log) or re.search(r"\((\d+)\).*error", log)
+    text = [line.strip() for line in log.strip().splitlines() if "error:" in line.lower()][:6] or log.strip().splitlines()[:12]
+    if match:
+        at = int(match.group(1))
+        for number in range(max(1, at - margin), min(len(lines), at + margin) + 1):
+            text.append(f"{'>' if number == at else ' '} {number:4d} | {lines[number - 1]}")
+    return "\n            ".join(text)
+
+
+def build_source(context, source: str):
+    """A built program; the error carries the compiler's log."""
+    try:
+        return cl().Program(context, source).build(options=OPTIONS)
+    except cl().Error as error:
+        raise BuildError("the OpenCL compiler refused a program", got=str(error)) from error
+
+
+class Programs:
+    """The kernels built so far in one context. A kernel object holds arguments, so every launch gets its own."""
+
+    def __init__(self, context):
+        self._context = context
+        self._home: dict[str, object] = {}
+
+    def build(self, specs: list[KernelSpec]) -> None:
+        """Make sure that all kernels are built.
+
+        Raises:
+            KernelBuildError: for the first kernel that the compiler refuses.
+        """
+        missing: dict[str, tuple[KernelSpec, str]] = {}
+        for spec in specs:
+            name, text = render(spec)
+            if name not in self._home and name not in missing:
+                missing[name] = (spec, text)
+                if config.debug >= 4:
+                    print(f"// {spec.label}\n{text}\n", flush=True)
+        if not missing:
+            return
+        names = list(missing)
+        workers = os.cpu_count() or 1
+        size = max(1, min(PER_PROGRAM, -(-len(names) // workers)))
+        parts = [names[i:i + size] for i in range(0, len(names), size)]
+        with ThreadPoolExecutor(workers) as pool:
+            for part, program in zip(parts, pool.map(lambda part: self._build_part(part, missing), parts), strict=True):
+                for name in part:
+                    self._home[name] = program
+
+    def _build_part(self, names: list[str], missing: dict[str, tuple[KernelSpec, str]]):
+        try:
+            return build_source(self._context, "\n\n".join(_guarded(missing[name][1]) for name in names))
+        except BuildError:
+            for name in names:                      # which one was it?
+                spec, text = missing[name]
+                try:
+                    build_source(self._context, text)
+                except BuildError as error:
+                    raise KernelBuildError(spec, str(error), text) from error
+            raise
+
+    def kernel(self, spec: KernelSpec):
+        """A fresh kernel object."""
+        name, _ = render(spec)
+        return cl().Kernel(self._home[name], name)
+
+
+def _guarded(text: str) -> str:
+    """Library functions and macros that several kernels of one program define are kept once."""
+    out = []
+    for match in re.split(r"(?=^inline float clnn_uniform)", text, flags=re.M):
+        out.append(match)
+    if len(out) == 1:
+        return text
+    end = out[1].index("\n}\n") + 3
+    return (out[0] + "#ifndef CLNN_UNIFORM\n#define CLNN_UNIFORM\n" + out[1][:end] + "#endif\n" + out[1][end:])

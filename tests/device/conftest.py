@@ -1,0 +1,23 @@
+"""Tests that need an OpenCL device: PoCL in CI, any other by --device."""
+
+from __future__ import annotations
+
+import pytest
+
+from clnn.errors import DeviceError
+from clnn.runtime import select_device, session
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    try:
+        return select_device(request.config.getoption("--device"))
+    except DeviceError as error:
+        if request.config.getoption("--device"):
+            raise
+        pytest.skip(f"no OpenCL device: {error.what}")
+
+
+@pytest.fixture(scope="session")
+def device_session(device):
+    return session(device)
