@@ -9,13 +9,16 @@ import numpy as np
 from .autodiff import differentiate
 from .config import config
 from .errors import ArgumentError
-from .ir import Graph, TensorSpec, Value
+from . import ops
+from .ir import Graph, TensorSpec, Value, Variable
+from .ops.step import StepState
 from .passes import INFERENCE, TRAINING, Pass, run_passes
 from .passes.choose_lowerings import offer_for
 from .plan import make_plan
 from .runtime import Device, Executable, select_device, session
 from .runtime.program import KernelBuildError
 from .runtime.session import Session
+from .step import Step
 
 DTYPES = {"f": "float32", "i": "int32", "u": "int32", "b": "int32"}
 PRECISIONS = ("fp32",)
@@ -49,8 +52,8 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
     return graph, results
 
 
-def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Executable:
-    """Passes, plan, programs, binding. A lowering whose kernel does not build gives way to the next one, with a message."""
+def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tuple[Graph, Executable]:
+    """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the next one, with a message."""
     target = target_session.target
     graph = run_passes(graph, target, passes)
     banned: dict[int, frozenset[str]] = {}
@@ -71,12 +74,15 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Exec
             continue
         if config.debug >= 1:
             print(plan.summary(), flush=True)
-        return executable
+        return graph, executable
 
 
 def open_session(device: str | Device | None) -> Session:
+    """The session of the device that the user named."""
     return session(select_device(device))
 
+
+# -- functions ----------------------------------------------------------------------------------------------------------
 
 def evaluate(fn: Callable, *arrays: np.ndarray, device: str | Device | None = None, precision: str = "fp32"):
     """Run ``fn`` on the device: it is called with symbolic values of the arrays' shapes.
@@ -93,7 +99,7 @@ def evaluate(fn: Callable, *arrays: np.ndarray, device: str | Device | None = No
 
 def _run(graph: Graph, arrays: Sequence[np.ndarray], device: str | Device | None, passes: Sequence[Pass]) -> list[np.ndarray]:
     names = [value.name for value in graph.inputs]
-    executable = build(graph, open_session(device), passes)
+    _, executable = build(graph, open_session(device), passes)
     for name, array in zip(names, arrays, strict=True):
         executable.write(name, array)
     executable.run()
@@ -125,3 +131,81 @@ def vjp(fn: Callable, *arrays: np.ndarray, cotangent: np.ndarray | None = None, 
     rest = iter(gradients)
     return output, tuple(
         (next(rest) if found[v] is not None else np.zeros(v.shape, np.float32)) if v in found else None for v in graph.inputs[:-1])
+
+
+# -- models -------------------------------------------------------------------------------------------------------------
+
+LOSSES: dict[str, Callable] = {"cross_entropy": ops.cross_entropy, "mse": ops.mse_loss,
+                               "binary_cross_entropy_with_logits": ops.binary_cross_entropy_with_logits}
+
+
+def loss_function(loss: str | Callable) -> Callable:
+    """A loss by name, or a function (output, target) → scalar."""
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise ArgumentError("unknown loss", where="loss", got=loss, expected=", ".join(LOSSES), hint="or a function (output, target) -> scalar")
+    return LOSSES[loss]
+
+
+def _named(model: Callable) -> None:
+    """Give the parameters of a module their dotted paths as names."""
+    if hasattr(model, "name_variables"):
+        model.name_variables()
+
+
+def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], optimizer, rate: Value, step: Value) -> None:
+    """Append gradients and updates of the parameters."""
+    if loss.shape != ():
+        raise ArgumentError("the loss must be one number", where="loss", got=loss.shape, hint="use reduction='mean'")
+    values = [graph.variable(p) for p in parameters if p.trainable and id(p) in graph._variables]
+    gradients = differentiate(graph, [loss], [graph.constant(1.0)], values)
+    for value, gradient in zip(values, gradients, strict=True):
+        if gradient is not None:
+            with graph.scope(value.name):
+                optimizer.update(graph, value, gradient, rate, step)
+
+
+def compile(model: Callable, input_spec, loss: str | Callable | None = None, optimizer=None, device: str | Device | None = None,
+            precision: str = "fp32") -> Step:
+    """Compile a model for one input shape.
+
+    Args:
+        model: a module, or any function from a symbolic value to one.
+        input_spec: shape of the input with the batch, e.g. (64, 1, 28, 28), or a TensorSpec.
+        loss: a name or a function (output, target) → scalar; the step then takes (x, target) and returns (loss, output).
+        optimizer: with it, run() also updates the parameters. Its learning rate may be a schedule of the step.
+
+    Returns:
+        A :class:`clnn.step.Step`: ``run(x)`` → output, or ``run(x, target)`` → (loss, output).
+    """
+    check_precision(precision)
+    _named(model)
+    if optimizer is not None and loss is None:
+        raise ArgumentError("an optimizer needs a loss", where="compile")
+    spec = input_spec if isinstance(input_spec, TensorSpec) else TensorSpec(tuple(input_spec))
+    graph, state = Graph(), StepState()
+    graph.random = (state.seed, state.step)
+    x = graph.input(spec, "x")
+    output = model(x)
+    if loss is None:
+        graph.outputs = [output]
+        passes = INFERENCE
+    else:
+        target = graph.input(_target_spec(output, loss), "target")
+        value = loss_function(loss)(output, target)
+        if optimizer is not None:
+            rate, step = graph.variable(state.rate), graph.variable(state.step)
+            state.rate.array[...] = optimizer.lr_at(0)
+            append_training(graph, value, [v.source for v in graph.variables], optimizer, rate, step)
+        graph.outputs = [value, output]
+        passes = TRAINING
+    final, executable = build(graph, open_session(device), passes)
+    return Step(final, executable, [v.source for v in graph.variables], state, optimizer)
+
+
+def _target_spec(output: Value, loss: str | Callable) -> TensorSpec:
+    """Class indices for cross-entropy, otherwise numbers of the output's shape."""
+    if loss_function(loss) is ops.cross_entropy and len(output.shape) >= 2:
+        return TensorSpec((output.shape[0], *output.shape[2:]), "int32")
+    return TensorSpec(output.shape)

@@ -50,6 +50,7 @@ class Kernel:
         local_size, global_size: work-items as functions of (problem, tunables).
         local_bytes: local memory as a function of (problem, tunables).
         tunables, constraints, features: the space, its rules, the probed features needed.
+        in_place: (store, read) pairs: the store may overwrite that input, because each item reads what it overwrites first.
         choose: tunables that depend on the problem and the target, as a function of (problem, target).
     """
 
@@ -63,6 +64,7 @@ class Kernel:
     tunables: tuple[Tunable, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     features: tuple[str, ...] = ()
+    in_place: tuple[tuple[str, str], ...] = ()
     choose: Callable[[SimpleNamespace, Target], dict] = field(default=lambda p, target: {})
 
     def defaults(self, problem: SimpleNamespace, target: Target) -> dict[str, object]:

@@ -96,6 +96,11 @@ class Context:
         """Append a launch that was described by hand."""
         self._launches.append(launch)
 
+    def adopt(self, offer: Offer) -> None:
+        """Take over a whole offer."""
+        self._launches += offer.launches
+        self._work += offer.work
+
     def offer(self) -> Offer:
         return Offer(tuple(self._launches), tuple(self._work))
 

@@ -63,7 +63,8 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     """The name and the OpenCL C text of a kernel. The name carries a digest of the text."""
     stores = dict(spec.stores)
     local = (*spec.local_size, 1, 1)[:3]
-    parameters = [f"__global const {C_TYPES[dtype]}* restrict {name}" for name, dtype in spec.reads]
+    overwritten = {read for _, read in declaration(spec.template).in_place}
+    parameters = [f"__global const {C_TYPES[dtype]}* {'' if name in overwritten else 'restrict '}{name}" for name, dtype in spec.reads]
     for name, store in spec.stores:
         parameters += store.parameters(name)
     wanted = "NAME"

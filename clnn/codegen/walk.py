@@ -31,3 +31,10 @@ def walk_items(n: int, t: SimpleNamespace) -> tuple[int]:
 
 def walk_group(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int]:
     return (t.GROUP,)
+
+
+def row_items(n: int, inner: int, t: SimpleNamespace) -> tuple[int]:
+    """Work-items for n elements in rows of ``inner``; ``kernels/lib/rows.mako`` writes the loop."""
+    if t.GROUP > 1:
+        return walk_items(n, t)
+    return (max(-(-(n // inner) // max(t.CHUNK // inner, 1)), 1),)

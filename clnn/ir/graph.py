@@ -109,7 +109,7 @@ class Graph:
         return list(self._variables.values())
 
     def constant(self, array: np.ndarray | float, dtype: str = "float32") -> Value:
-        array = np.ascontiguousarray(array, dtype=dtype)
+        array = np.asarray(array, dtype=dtype, order="C")      # ascontiguousarray would give scalars an axis
         return Value(self, TensorSpec(array.shape, dtype), self._fresh("const"), source=array)
 
     def add(self, op: Op, inputs: Sequence[Value], path: str | None = None) -> tuple[Value, ...]:
@@ -174,6 +174,17 @@ class Graph:
             for value in dict.fromkeys(node.inputs):
                 readers.setdefault(value, []).append(node)
         return readers
+
+    def producers(self, value: Value) -> set[Node]:
+        """All nodes that ``value`` depends on."""
+        found: set[Node] = set()
+        stack = [value.node] if value.node is not None else []
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found.add(node)
+                stack += [v.node for v in node.inputs if v.node is not None]
+        return found
 
     def kept(self) -> set[Value]:
         """Values that must exist when the run ends."""

@@ -59,6 +59,10 @@ class Op:
         """The input whose storage the only output shares unchanged, if the operator is a mere view."""
         return None
 
+    def without_outputs(self, dead: set[int]) -> Op | None:
+        """The operator that makes only the other outputs, or None if there is none such."""
+        return None
+
     @classmethod
     def samples(cls) -> list[Sample]:
         """Cases that the generic tests run: odd sizes, strides, groups, 1-sized axes."""

@@ -17,7 +17,7 @@ class Variable:
     """
 
     def __init__(self, array: np.ndarray, name: str = "", trainable: bool = False):
-        self.array = np.ascontiguousarray(array)
+        self.array = np.asarray(array, order="C")       # ascontiguousarray would give scalars an axis
         self.name = name
         self.trainable = trainable
 

@@ -7,6 +7,18 @@ from .shape import concat, expand, flatten, pad, reshape, slice, transpose
 from .pointwise import Map
 from .reduce import Reduce
 from .shape import Concat, Embed, Expand, Relayout, Reshape, Slice, Transpose
+from .matmul import Matmul, matmul, linear
+from .conv import Conv2d, Conv2dDgrad, Conv2dWgrad, conv2d
+from .norm import BatchNorm, BatchNormGrad, batch_norm
+from .cross_entropy import CrossEntropy, CrossEntropyGrad, Hits, SoftmaxCrossEntropy
+from .loss import accuracy_hits, binary_cross_entropy_with_logits, cross_entropy, mse_loss
+from .softmax import LogSoftmax, LogSoftmaxGrad, Softmax, SoftmaxGrad, log_softmax, softmax
+from .pool import adaptive_avg_pool2d, avg_pool2d, global_avg_pool2d, max_pool2d
+from .pool import (AdaptiveAvgPool2d, AdaptiveAvgPool2dGrad, AvgPool2d, AvgPool2dGrad, MaxPool2d, MaxPool2dGrad)
+from .step import EndStep, GatherBatch, StepState
 
 #: every operator class; the generic tests run the samples of each
-OPERATORS = (Map, Reduce, Reshape, Transpose, Slice, Embed, Concat, Expand, Relayout)
+OPERATORS = (Map, Reduce, Reshape, Transpose, Slice, Embed, Concat, Expand, Relayout, Matmul, Conv2d, Conv2dDgrad, Conv2dWgrad,
+             BatchNorm, BatchNormGrad, Softmax, SoftmaxGrad, LogSoftmax, LogSoftmaxGrad,
+             CrossEntropy, CrossEntropyGrad, Hits, SoftmaxCrossEntropy, MaxPool2d, MaxPool2dGrad, AvgPool2d, AvgPool2dGrad,
+             AdaptiveAvgPool2d, AdaptiveAvgPool2dGrad, GatherBatch, EndStep)

@@ -7,13 +7,29 @@ from collections.abc import Callable, Sequence
 from ..config import config
 from ..ir import Graph, verify
 from ..target import Target
+from .assign_layouts import assign_layouts
 from .choose_lowerings import choose_lowerings
+from .eliminate_dead_code import eliminate_dead_code
+from .fold_constants import fold_constants
+from .freeze_variables import freeze_variables
+from .fuse_bias_gradient import fuse_bias_gradient
+from .fuse_cross_entropy import fuse_cross_entropy
+from .fuse_epilogues import fuse_epilogues
+from .fuse_pointwise import fuse_pointwise
+from .merge_duplicates import merge_duplicates
+from .simplify_views import simplify_views
 
 Pass = Callable[[Graph, Target], Graph]
 
-#: the order matters and is explained in each pass
-INFERENCE: tuple[Pass, ...] = (choose_lowerings,)
-TRAINING: tuple[Pass, ...] = (choose_lowerings,)
+#: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise chains before
+#: epilogues, so that a whole chain moves at once; layouts when the nodes are final; lowerings last
+_COMMON: tuple[Pass, ...] = (eliminate_dead_code, simplify_views, fold_constants, merge_duplicates)
+_FUSION: tuple[Pass, ...] = (fuse_pointwise, fuse_epilogues, eliminate_dead_code, assign_layouts, choose_lowerings)
+
+INFERENCE: tuple[Pass, ...] = (*_COMMON, *_FUSION)
+#: inference with weights that no longer change
+FROZEN: tuple[Pass, ...] = (freeze_variables, *INFERENCE)
+TRAINING: tuple[Pass, ...] = (*_COMMON, fuse_cross_entropy, fuse_bias_gradient, simplify_views, eliminate_dead_code, *_FUSION)
 
 
 def run_passes(graph: Graph, target: Target, passes: Sequence[Pass]) -> Graph:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 
+from ..codegen.lowering import Launch
+from ..codegen.template import declaration
 from ..ir import Graph, Node, Value
 
 
@@ -29,7 +31,8 @@ def overwrites_in_place(old: Value, new: Value) -> bool:
         touched = [o for o in launch.operands if o.kind == "in" and o.index in positions]
         if not touched or i < writers[0]:
             continue
-        if i > writers[0] or any(o.kind == "in" and o.index in positions for o in launch.reads):
+        if i > writers[0] or any(not _declared(launch, name, new.index) for (name, _), o in zip(launch.kernel.reads, launch.reads, strict=True)
+                                 if o.kind == "in" and o.index in positions):
             return False
         for (_, store), group in zip(launch.kernel.stores, launch.stores, strict=True):
             for operand, spec in zip(group[:len(store.operands)], store.operands, strict=True):
@@ -38,6 +41,12 @@ def overwrites_in_place(old: Value, new: Value) -> bool:
                         or all(o != ("out", new.index) for o in group[len(store.operands):])):
                     return False
     return True
+
+
+def _declared(launch: Launch, read: str, output: int) -> bool:
+    """Whether the template allows the store of this output to overwrite this input."""
+    writer = next(name for (name, _), group in zip(launch.kernel.stores, launch.stores, strict=True) if ("out", output) in group)
+    return (writer, read) in declaration(launch.kernel.template).in_place
 
 
 def schedule(graph: Graph) -> tuple[list[Node], dict[Value, Value]]:

@@ -107,6 +107,10 @@ class Executable:
         for launch in self._launches:
             launch()
 
+    def sizes(self, launch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Global and local size of a launch."""
+        return _sizes(self.plan.launches[launch].kernel)
+
     def run_range(self, first: int, last: int) -> None:
         """Enqueue launches first … last − 1; for looking at values on the way."""
         for launch in self._launches[first:last]:

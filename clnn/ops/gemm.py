@@ -1,0 +1,90 @@
+"""How a product of two matrix views is launched; matrix products and all directions of a convolution share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..codegen.lowering import Context, Operand
+from ..codegen.views import View, matrix
+from ..target import Target
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """C (M × N) = A (M × K) · B (K × N), ``batch`` times; ``row_sum`` also asks for the sums of A's rows."""
+
+    a: View
+    b: View
+    c: View
+    batch: int = 1
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return self.a.shape[0], self.b.shape[1], self.a.shape[1]
+
+
+#: (BM, BN, BK, TM, TN) and the share of the peak that a full machine reaches with it, as a guide for choosing
+TILES = (((128, 128, 16, 8, 8), 1.0), ((128, 64, 16, 8, 4), 0.8), ((64, 128, 16, 4, 8), 0.8), ((64, 64, 16, 4, 4), 0.6),
+         ((32, 64, 16, 2, 4), 0.4), ((64, 32, 16, 4, 2), 0.4), ((32, 32, 16, 2, 2), 0.25), ((16, 32, 32, 1, 2), 0.15))
+
+
+def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
+    """Tile and number of splits of K: the estimate counts rounds of work-groups over the machine."""
+    m, n, k = gemm.sizes
+    best = None
+    for (bm, bn, bk, tm, tn), efficiency in TILES:
+        tiles = -(-m // bm) * -(-n // bn) * gemm.batch
+        for splits in (1, 2, 4, 8, 16, 32, 64):
+            depth = -(-k // splits)
+            if splits > 1 and depth < 8 * bk:
+                break
+            rounds = -(-tiles * splits // target.compute_units)
+            # a partial product is written and read once more: about 30 products' worth of time each
+            cost = rounds * bm * bn * (depth + 64) / efficiency + (splits > 1) * splits * m * n * gemm.batch * 60 / target.compute_units
+            if best is None or cost < best[0]:
+                best = (cost, {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}, splits)
+    return best[1], best[2]
+
+
+def cpu_splits(gemm: Gemm, target: Target) -> int:
+    """Splits of K so that every core has work."""
+    m, n, k = gemm.sizes
+    tiles = -(-m // 48) * -(-n // 16) * gemm.batch
+    splits = 1
+    while tiles * splits < 2 * target.compute_units and k // (2 * splits) >= 512:
+        splits *= 2
+    return splits
+
+
+def launch_gemm(context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand, c: Operand, row_sum: Operand | None = None) -> None:
+    """Append the launches of ``gemm`` by the template ``kind``: packed, tiled or simple."""
+    m, n, k = gemm.sizes
+    problem = {"M": m, "N": n, "K": k, "batch": gemm.batch, "a": gemm.a, "b": gemm.b, "c": gemm.c}
+    sums = {} if row_sum is None else {"row_sum": row_sum}
+    if kind == "simple":
+        context.launch("gemm/simple", problem, {"a": a, "b": b}, {"c": c, **sums})
+        return
+    config, splits = choose_tile(gemm, context.target) if kind == "tiled" else ({}, cpu_splits(gemm, context.target))
+    problem["splits"] = splits
+    if splits == 1:
+        context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
+        return
+    problem["c"] = matrix(m, n, n, 1, m * n)
+    part = context.scratch((gemm.batch * splits, m, n))
+    part_sum = {} if row_sum is None else {"part_sum": context.scratch((gemm.batch * splits, m))}
+    context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": part, **({"row_sum": part_sum["part_sum"]} if sums else {})}, config)
+    context.launch("gemm/join", {"M": m, "N": n, "batch": gemm.batch, "splits": splits, "c": gemm.c},
+                   {"part": part, **part_sum}, {"c": c, **sums})
+
+
+def refuse_packed(op, inputs, outputs, target: Target) -> str | None:
+    return None if target.is_cpu else "is made for CPUs"
+
+
+def refuse_tiled(op, inputs, outputs, target: Target) -> str | None:
+    return "barriers between many items are slow on CPUs" if target.is_cpu else None
+
+
+def main_kind(target: Target) -> str:
+    """The GEMM template for big products on this kind of device."""
+    return "packed" if target.is_cpu else "tiled"

@@ -1,0 +1,71 @@
+"""A compiled program in the user's hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import ArgumentError
+from .ir import Graph, Variable
+from .ops.step import StepState
+from .runtime import Executable, Session
+from .runtime.profiler import Profile, profile
+
+
+class Step:
+    """A graph bound to a device.
+
+    Attributes:
+        graph: the graph after all passes; print it.
+        plan: the launches and the memory; print it.
+        executable: the bound plan, for those who enqueue by themselves.
+    """
+
+    def __init__(self, graph: Graph, executable: Executable, variables: list[Variable], state: StepState, optimizer=None):
+        self.graph, self.executable, self._variables = graph, executable, variables
+        self._state, self._optimizer, self._count = state, optimizer, 0
+
+    @property
+    def plan(self):
+        return self.executable.plan
+
+    @property
+    def session(self) -> Session:
+        return self.executable.session
+
+    def run(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...] | np.ndarray:
+        """Bind the inputs in order, run once, and return the outputs (the loss first, if there is one) as numpy arrays."""
+        names = [value.name for value in self.plan.inputs]
+        if len(arrays) != len(names):
+            raise ArgumentError("wrong number of inputs", where="Step.run", got=len(arrays), expected=f"{len(names)}: {', '.join(names)}")
+        for name, array in zip(names, arrays, strict=True):
+            self.executable.write(name, array)
+        self.executable.run()
+        if self._optimizer is not None:
+            self._count += 1
+            self._set(self._state.step, self._count)
+            self._set(self._state.rate, self._optimizer.lr_at(self._count))
+        outputs = tuple(self.executable.read(value) for value in self.plan.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _set(self, variable: Variable, value: float) -> None:
+        if variable.array != variable.array.dtype.type(value):
+            variable.array[...] = value
+            self.session.push(variable)
+
+    def pull(self) -> None:
+        """Bring trained parameters and other variables back into the host arrays of the model."""
+        for variable in self._variables:
+            self.session.pull(variable)
+
+    def explain(self) -> str:
+        """The graph, the lowering of each node with the refusals that led to it, the launches and the memory."""
+        lines = [str(self.graph), "", "lowerings"]
+        for node in self.graph.nodes:
+            if node.offer is not None and node.offer.launches:
+                lines.append(f"  {node.path or '-'} {node.op.name}: {node.lowering}")
+                lines += [f"      not {name}: {reason}" for name, reason in node.refusals]
+        return "\n".join([*lines, "", str(self.plan)])
+
+    def profile(self, repeats: int = 5) -> Profile:
+        """Time every launch on the device; see :class:`clnn.runtime.profiler.Profile`."""
+        return profile(self.executable, repeats)

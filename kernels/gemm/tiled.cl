@@ -1,0 +1,137 @@
+<%!
+from clnn.codegen.header import Constraint, Kernel, Tunable
+
+KERNEL = Kernel(
+    summary="C = A B on GPUs: tiles staged in local memory, a block of C in each item's registers, the next tile loaded meanwhile.",
+    reads=("a", "b"),
+    stores=("c", "row_sum"),
+    problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
+             "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
+             "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
+    tunables=(Tunable("BM", (16, 32, 64, 128), 64, 6, "rows of a work-group's tile"),
+              Tunable("BN", (16, 32, 64, 128), 64, 4, "columns of a work-group's tile"),
+              Tunable("BK", (8, 16, 32), 16, 3, "depth of a tile"),
+              Tunable("TM", (2, 4, 8), 4, 2, "rows of an item's block"),
+              Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block")),
+    constraints=(Constraint(lambda p, t, target: t.BM % t.TM == 0 and t.BN % t.TN == 0, "blocks must divide the tile"),
+                 Constraint(lambda p, t, target: (t.BM * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0
+                            and (t.BN * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0, "all items must load equally much")),
+    local_size=lambda p, t: (t.BM // t.TM * (t.BN // t.TN), 1, 1),
+    global_size=lambda p, t: (-(-p.N // t.BN) * (t.BM // t.TM * (t.BN // t.TN)), -(-p.M // t.BM), p.batch * p.splits),
+    local_bytes=lambda p, t: 4 * t.BK * (t.BM + t.BN + 8),
+)
+
+def vector(count):
+    """Neighbouring elements that an item takes together."""
+    return 4 if count % 4 == 0 else 2 if count % 2 == 0 else 1
+%>
+<%
+items = t.BM // t.TM * (t.BN // t.TN)
+across = t.BN // t.TN                       # items side by side in a tile
+vm, vn = vector(t.TM), vector(t.TN)
+pitch_a, pitch_b = t.BM + 4, t.BN + 4       # padding keeps float4 alignment and spreads the banks
+loads_a, loads_b = t.BM * t.BK // items, t.BN * t.BK // items
+depth = -(-(-(-p.K // t.BK)) // p.splits) * t.BK        # of K, for one split
+ragged_k = p.K % depth != 0 or depth % t.BK != 0
+vectors = {1: "float", 2: "float2", 4: "float4"}
+
+def place(view, extent, i):
+    """(row, column) in the tile of the i-th element that an item loads; loads run along the contiguous direction."""
+    e = f"(item + {i * items})"
+    if view.row_contiguous:
+        return f"{e} % {extent[0]}", f"{e} / {extent[0]}"
+    return f"{e} / {extent[1]}", f"{e} % {extent[1]}"
+
+def fetch(k0):
+    """Statements that load the tiles at depth k0 into registers; what lies outside is zero."""
+    text = []
+    for i in range(loads_a):
+        r, c = place(p.a, (t.BM, t.BK), i)
+        guard = f"m < {p.M} && " if p.M % t.BM else ""
+        text.append(f"{{ const int m = m0 + {r}, k = {k0} + {c}; {p.a.row('m', 'r')} {p.a.col('k', 'c')} "
+                    f"{p.a.locate('r', 'c', 'at', 'g')} next_a[{i}] = {guard}k < k_last ? {p.a.load('a', 'at')} : 0.0f; }}")
+    for i in range(loads_b):
+        r, c = place(p.b, (t.BK, t.BN), i)
+        guard = f"n < {p.N} && " if p.N % t.BN else ""
+        text.append(f"{{ const int k = {k0} + {r}, n = n0 + {c}; {p.b.row('k', 'r')} {p.b.col('n', 'c')} "
+                    f"{p.b.locate('r', 'c', 'at', 'g')} next_b[{i}] = {guard}k < k_last ? {p.b.load('b', 'at')} : 0.0f; }}")
+    return "\n        ".join(text)
+%>
+${signature}
+{
+    __local float As[${t.BK * pitch_a}] __attribute__((aligned(16)));
+    __local float Bs[${t.BK * pitch_b}] __attribute__((aligned(16)));
+    const int item = get_local_id(0), tx = item % ${across}, ty = item / ${across};
+    const int m0 = get_group_id(1) * ${t.BM}, n0 = get_group_id(0) * ${t.BN};
+    const int z = get_group_id(2), g = z / ${p.splits};
+    const int k_first = z % ${p.splits} * ${depth};
+    const int k_last = k_first + ${depth} < ${p.K} ? k_first + ${depth} : ${p.K};
+    float acc[${t.TM}][${t.TN}];
+    #pragma unroll
+    for (int i = 0; i < ${t.TM}; ++i)
+        #pragma unroll
+        for (int j = 0; j < ${t.TN}; ++j) acc[i][j] = 0.0f;
+% if has("row_sum"):
+    float sums[${t.TM}];
+    #pragma unroll
+    for (int i = 0; i < ${t.TM}; ++i) sums[i] = 0.0f;
+% endif
+    float next_a[${loads_a}], next_b[${loads_b}];
+
+    ${fetch("k_first")}
+    for (int k0 = k_first; k0 < k_last; k0 += ${t.BK}) {
+% for i in range(loads_a):
+<% r, c = place(p.a, (t.BM, t.BK), i) %>
+        As[(${c}) * ${pitch_a} + ${r}] = next_a[${i}];
+% endfor
+% for i in range(loads_b):
+<% r, c = place(p.b, (t.BK, t.BN), i) %>
+        Bs[(${r}) * ${pitch_b} + ${c}] = next_b[${i}];
+% endfor
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (k0 + ${t.BK} < k_last) {
+            ${fetch("k0 + %d" % t.BK)}
+        }
+        #pragma unroll
+        for (int k = 0; k < ${t.BK}; ++k) {
+            float av[${t.TM}], bv[${t.TN}];
+% for i in range(0, t.TM, vm):
+            *(${vectors[vm]}*)&av[${i}] = *(__local const ${vectors[vm]}*)&As[k * ${pitch_a} + ${i // vm * (t.BM // (t.TM // vm))} + ty * ${vm}];
+% endfor
+% for j in range(0, t.TN, vn):
+            *(${vectors[vn]}*)&bv[${j}] = *(__local const ${vectors[vn]}*)&Bs[k * ${pitch_b} + ${j // vn * (t.BN // (t.TN // vn))} + tx * ${vn}];
+% endfor
+            #pragma unroll
+            for (int i = 0; i < ${t.TM}; ++i)
+                #pragma unroll
+                for (int j = 0; j < ${t.TN}; ++j) acc[i][j] += av[i] * bv[j];
+% if has("row_sum"):
+            #pragma unroll
+            for (int i = 0; i < ${t.TM}; ++i) sums[i] += av[i];
+% endif
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+<% batch = "z" if p.splits > 1 else "g" %>
+    #pragma unroll
+    for (int i = 0; i < ${t.TM}; ++i) {
+        const int m = m0 + i / ${vm} * ${t.BM // (t.TM // vm)} + ty * ${vm} + i % ${vm};
+        if (m < ${p.M}) {
+            ${p.c.row("m", "cm")}
+            #pragma unroll
+            for (int j = 0; j < ${t.TN}; ++j) {
+                const int n = n0 + j / ${vn} * ${t.BN // (t.TN // vn)} + tx * ${vn} + j % ${vn};
+                if (n < ${p.N}) {
+                    ${p.c.col("n", "cn")}
+                    ${p.c.locate("cm", "cn", "ct", batch)}
+                    ${store("c", "ct", "acc[i][j]")}
+                }
+            }
+% if has("row_sum"):
+            if (n0 == 0 && tx == 0) {
+                ${store("row_sum", f"{batch} * {p.M} + m", "sums[i]")}
+            }
+% endif
+        }
+    }
+}
