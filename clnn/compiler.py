@@ -201,7 +201,7 @@ def compile(model: Callable, input_spec, loss: str | Callable | None = None, opt
         graph.outputs = [value, output]
         passes = TRAINING
     final, executable = build(graph, open_session(device), passes)
-    return Step(final, executable, [v.source for v in graph.variables], state, optimizer)
+    return Step(final, executable, state, optimizer)
 
 
 def _target_spec(output: Value, loss: str | Callable) -> TensorSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import ArgumentError
-from .ir import Graph, Variable
+from .ir import Graph
 from .ops.step import StepState
 from .runtime import Executable, Session
 from .runtime.profiler import Profile, profile
@@ -20,9 +20,9 @@ class Step:
         executable: the bound plan, for those who enqueue by themselves.
     """
 
-    def __init__(self, graph: Graph, executable: Executable, variables: list[Variable], state: StepState, optimizer=None):
-        self.graph, self.executable, self._variables = graph, executable, variables
-        self._state, self._optimizer, self._count = state, optimizer, 0
+    def __init__(self, graph: Graph, executable: Executable, state: StepState, optimizer=None):
+        self.graph, self.executable = graph, executable
+        self._state, self._optimizer, self._count, self._rate = state, optimizer, 0, None
 
     @property
     def plan(self):
@@ -42,20 +42,12 @@ class Step:
         self.executable.run()
         if self._optimizer is not None:
             self._count += 1
-            self._set(self._state.step, self._count)
-            self._set(self._state.rate, self._optimizer.lr_at(self._count))
+            self._state.step.array[...] = self._count
+            if (rate := self._optimizer.lr_at(self._count)) != self._rate:
+                self._rate = rate
+                self._state.rate.array[...] = rate
         outputs = tuple(self.executable.read(value) for value in self.plan.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
-
-    def _set(self, variable: Variable, value: float) -> None:
-        if variable.array != variable.array.dtype.type(value):
-            variable.array[...] = value
-            self.session.push(variable)
-
-    def pull(self) -> None:
-        """Bring trained parameters and other variables back into the host arrays of the model."""
-        for variable in self._variables:
-            self.session.pull(variable)
 
     def explain(self) -> str:
         """The graph, the lowering of each node with the refusals that led to it, the launches and the memory."""

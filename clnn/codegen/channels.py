@@ -77,6 +77,11 @@ def channel_group(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int]:
     return (t.LANES * t.CHANNELS,)
 
 
+def load(pointer: str, at: str, vector: int) -> str:
+    """C text for the vector that begins at an element; the type is declared by ``channels:locate``."""
+    return f"{pointer}[{at}]" if vector == 1 else f"(*(const __global loose_t*)({pointer} + {at}))"
+
+
 def component(name: str, number: int, vector: int) -> str:
     """C text for one component of a vector variable, which is a plain float where ``vector`` is 1."""
     return name if vector == 1 else f"{name}.s{'0123456789abcdef'[number]}"

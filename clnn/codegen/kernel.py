@@ -24,6 +24,8 @@ class KernelSpec:
     config: tuple[tuple[str, object], ...]
     reads: tuple[tuple[str, str], ...]
     stores: tuple[tuple[str, Store], ...]
+    #: whether an offset can pass 2**31, so that indices are 64 bits wide
+    wide: bool = False
 
     @property
     def p(self) -> SimpleNamespace:
@@ -49,8 +51,8 @@ class KernelSpec:
 
 
 def specify(template: str, target: Target, problem: dict[str, object], reads: dict[str, str], stores: dict[str, Store],
-            config: dict[str, object] | None = None) -> KernelSpec:
-    """Describe a kernel, with the template's default tunables overridden by ``config``.
+            config: dict[str, object] | None = None, largest: int = 0) -> KernelSpec:
+    """Describe a kernel, with the template's default tunables overridden by ``config``. ``largest`` is the size of its largest input.
 
     Raises:
         LoweringError: with the template's reason, if the kernel cannot run so on ``target``.
@@ -71,4 +73,5 @@ def specify(template: str, target: Target, problem: dict[str, object], reads: di
         raise LoweringError(reason, where=template, got=values)
     return KernelSpec(template, tuple(problem.items()), tuple(values.items()),
                       tuple((name, reads[name]) for name in kernel.reads if name in reads),
-                      tuple((name, stores[name]) for name in kernel.stores if name in stores))
+                      tuple((name, stores[name]) for name in kernel.stores if name in stores),
+                      max(largest, *(spec.size for store in stores.values() for spec in (*store.outputs, *store.operands))) >= 2**31)

@@ -88,7 +88,7 @@ class Context:
         """Append a launch of ``template``."""
         kernel = specify(template, self.target, problem, {name: self.spec(op).dtype for name, op in reads.items()},
                          {name: Store(self.spec(op)) for name, op in stores.items()},
-                         {**(config or {}), **(self.config or {})})
+                         {**(config or {}), **(self.config or {})}, max((self.spec(op).size for op in reads.values()), default=0))
         self._launches.append(Launch(kernel, tuple(reads[name] for name, _ in kernel.reads),
                                      tuple((stores[name],) for name, _ in kernel.stores)))
 

@@ -52,12 +52,6 @@ def declaration(name: str) -> Kernel:
     return _load(name).module.KERNEL
 
 
-def _largest(spec: KernelSpec) -> int:
-    sizes = [out.size for _, store in spec.stores for out in (*store.outputs, *store.operands)]
-    sizes += [value for _, value in spec.problem if isinstance(value, int)]
-    return max(sizes, default=0)
-
-
 @functools.cache
 def render(spec: KernelSpec) -> tuple[str, str]:
     """The name and the OpenCL C text of a kernel. The name carries a digest of the text."""
@@ -78,8 +72,7 @@ def render(spec: KernelSpec) -> tuple[str, str]:
                                                has=lambda name: name in stores or name in dict(spec.reads), c_types=C_TYPES,
                                                dtypes=dict(spec.reads), local_size=local)
     text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
-    index = "long" if _largest(spec) >= 2**31 else "int"
-    text = text.replace("index_t", index)
+    text = text.replace("index_t", "long" if spec.wide else "int")
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     name = f"{spec.template.replace('/', '_')}_{digest}"
     return name, text.replace(f"void {wanted}(", f"void {name}(")

@@ -70,15 +70,16 @@ class View:
 
     @property
     def row_contiguous(self) -> bool:
-        """Whether neighbouring rows are neighbours in memory, so that loads should run along rows."""
-        return self._inner_step(self.rows) == 1 and self._inner_step(self.cols) != 1
+        """Whether loads should run along rows: neighbouring rows lie side by side in memory for longer than neighbouring columns do."""
+        return self._run(self.rows) > self._run(self.cols)
 
-    def _inner_step(self, digits: tuple[Digit, ...]) -> int:
+    def _run(self, digits: tuple[Digit, ...]) -> int:
+        """How many neighbours along the innermost digit lie side by side in memory."""
         inner = next((d for d in reversed(digits) if d.extent > 1), digits[-1])
         step = inner.stride
         if self.window is not None:
             step += inner.h * self.window.h_stride + inner.w * self.window.w_stride
-        return step
+        return inner.extent if step == 1 else 0
 
     # -- C text -----------------------------------------------------------------------------------------------------
 

@@ -135,8 +135,8 @@ class Sliding:
     def tap_of(self, k: str, h: str, p: str, r: str) -> tuple[str, list[str], str]:
         """(statements, conditions, tap) for the k-th window back from the last one that may hold pixel h.
 
-        Declares <p> and the pixel's place <r> in that window. The window holds the pixel if all conditions are true; <p> exists in any
-        case, so that a load needs no branch.
+        Declares <p> and the pixel's place <r> in that window. It holds the pixel if all conditions are true; <p> exists in
+        any case, so that a load needs no branch.
         """
         at = f"({h} + {self.pad})" if self.pad else h
         window = at if self.stride == 1 else f"{at} / {self.stride}"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from .spec import TensorSpec
 
 
+class Holder(Protocol):
+    """Whoever has newer values of a variable than the host: a device session."""
+
+    def fetch(self, variable: Variable, array: np.ndarray) -> None:
+        """Copy the present values into ``array``."""
+
+
 class Variable:
-    """A named host array that a graph may read and update; the runtime mirrors it on the device.
+    """A named array that graphs read and update. The host array and its device copies are kept in step.
+
+    Reading :attr:`array` fetches what a device has computed meanwhile. Because the caller may write into the array that it gets, device copies are
+    refreshed before the next run; a reference that is kept and written to after a later run goes unnoticed, so take ``array`` anew for each
+    change.
 
     Args:
         array: the initial value; kept in its own dtype.
@@ -16,18 +29,47 @@ class Variable:
         trainable: whether a gradient is wanted for it.
     """
 
+    #: host accesses to any variable so far; executables compare it to know whether there is anything to bring in step
+    accesses = 0
+
     def __init__(self, array: np.ndarray, name: str = "", trainable: bool = False):
-        self.array = np.asarray(array, order="C")       # ascontiguousarray would give scalars an axis
+        self._array = np.asarray(array, order="C")       # ascontiguousarray would give scalars an axis
         self.name = name
         self.trainable = trainable
+        #: counts changes; a device copy remembers the version that it holds
+        self.version = 0
+        #: who has newer values than the host array
+        self.holder: Holder | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """The present values, to read or to write."""
+        if self.holder is not None:
+            self.holder.fetch(self, self._array)
+            self.holder = None
+        self.touch()
+        return self._array
+
+    def touch(self) -> None:
+        """Declare the host array changed."""
+        self.version += 1
+        Variable.accesses += 1
 
     @property
     def spec(self) -> TensorSpec:
-        return TensorSpec(self.array.shape, str(self.array.dtype))
+        return TensorSpec(self._array.shape, str(self._array.dtype))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.array.shape
+        return self._array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name or 'unnamed'}: {self.spec})"

@@ -67,8 +67,9 @@ def _call(name: str, builder: Callable[..., Module], options: Mapping) -> Module
         raise ArgumentError("the model does not take these options", where=f"models.{name}", got=", ".join(unknown),
                             expected=", ".join(signature.parameters))
     options = dict(options)
-    several = [key for key, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL]
-    return builder(*(item for key in several for item in options.pop(key, ())), **options)
+    several = [key for key, parameter in signature.parameters.items() if parameter.kind is parameter.VAR_POSITIONAL]
+    positional = [item for key in several for item in options.pop(key, ())]
+    return builder(*positional, **options)
 
 
 def build(name: str, classes: int, sample_shape: Sequence[int], **options) -> Module:

@@ -28,10 +28,10 @@ def _converted(variable: Variable, value: object) -> tuple[np.ndarray | None, st
         return None, f"cannot be read as an array ({error})"
     if array.shape != variable.shape:
         return None, f"got shape {array.shape}, expected {variable.shape}"
-    kinds = "iu" if variable.array.dtype.kind in "iu" else "f"
+    kinds = "iu" if variable.dtype.kind in "iu" else "f"
     if array.dtype.kind not in kinds:
-        return None, f"got type {array.dtype}, expected {variable.array.dtype}"
-    return array.astype(variable.array.dtype, copy=False), ""
+        return None, f"got type {array.dtype}, expected {variable.dtype}"
+    return array.astype(variable.dtype, copy=False), ""
 
 
 def _listing(title: str, entries: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -194,6 +194,10 @@ class SoftmaxCrossEntropy(EntropyOp):
             raise ArgumentError("the parts are not known, not in order, or do not fit the inputs", where=self.name,
                                 got=self.parts, expected=f"some of {PARTS} in this order, and a third input for grad")
         return super().infer(logits, labels, *rest)
+
+    def without_outputs(self, dead):
+        parts = tuple(part for i, part in enumerate(self.parts) if i not in dead)
+        return replace(self, parts=parts) if ("grad" in parts) == ("grad" in self.parts) else None
 
     def grad(self, inputs, outputs, cotangents):
         raise ArgumentError("the fused operator cannot be differentiated", where=self.name,

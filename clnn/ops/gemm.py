@@ -28,6 +28,10 @@ TILES = (((128, 128, 16, 8, 8), 1.0), ((128, 64, 16, 8, 4), 0.8), ((64, 128, 16,
          ((32, 64, 16, 2, 4), 0.4), ((64, 32, 16, 4, 2), 0.4), ((32, 32, 16, 2, 2), 0.25), ((16, 32, 32, 1, 2), 0.15))
 
 
+#: what a further launch costs, in multiply-adds of one compute unit: some 5 µs
+JOIN = 2_000_000
+
+
 def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
     """Tile and number of splits of K: the estimate counts rounds of work-groups over the machine."""
     m, n, k = gemm.sizes
@@ -39,8 +43,9 @@ def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
             if splits > 1 and depth < 8 * bk:
                 break
             rounds = -(-tiles * splits // target.compute_units)
-            # a partial product is written and read once more: about 30 products' worth of time each
-            cost = rounds * bm * bn * (depth + 64) / efficiency + (splits > 1) * splits * m * n * gemm.batch * 60 / target.compute_units
+            cost = rounds * bm * bn * (depth + 64) / efficiency
+            if splits > 1:          # each partial product is written and read once more, and joining them is one more launch
+                cost += splits * m * n * gemm.batch * 60 / target.compute_units + JOIN
             if best is None or cost < best[0]:
                 best = (cost, {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}, splits)
     return best[1], best[2]

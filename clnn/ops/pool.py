@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -222,6 +223,8 @@ def emit_max_grad(op: MaxPool2dGrad, context: Context) -> None:
 class AveragePool(Op):
     """Base of the averages over windows, which differ in their windows and in what the sum of a window is divided by."""
 
+    #: the name of the public function, for messages
+    function: ClassVar[str]
     tail_outputs = (0,)
 
     def windows(self, size: Pair) -> tuple[Sliding | Adaptive, Sliding | Adaptive]:

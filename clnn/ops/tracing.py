@@ -63,7 +63,7 @@ def axes_tuple(axes: int | Sequence[int] | None, rank: int, where: str) -> tuple
 
 def pair(value: int | Sequence[int], where: str, lowest: int) -> tuple[int, int]:
     """(vertical, horizontal) from a number or a pair."""
-    values = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    values = (value, value) if isinstance(value, (int, np.integer)) else tuple(value) if isinstance(value, (tuple, list)) else ()
     if len(values) != 2 or any(not isinstance(v, (int, np.integer)) or v < lowest for v in values):
         raise ArgumentError("needs a whole number or a pair of them", where=where, got=value, expected=f"each at least {lowest}")
     return int(values[0]), int(values[1])

@@ -50,7 +50,9 @@ class Plan:
     locations: dict[Value, Location]
     inputs: list[Value]
     outputs: list[Value]
+    #: the variables that are read or written, and those of them that a run changes
     variables: list[Variable]
+    updated: list[Variable]
     constants: list[np.ndarray]
     arena_bytes: int
     temporary_bytes: int
@@ -58,7 +60,7 @@ class Plan:
 
     @property
     def variable_bytes(self) -> int:
-        return sum(v.array.nbytes for v in self.variables)
+        return sum(v.nbytes for v in self.variables)
 
     @property
     def peak_bytes(self) -> int:
@@ -158,7 +160,8 @@ def make_plan(graph: Graph, target: Target) -> Plan:
     locations = {value: locate(storage_root(value)) for value in
                  (*graph.inputs, *graph.outputs, *(v for node in order for v in (*node.inputs, *node.outputs)))
                  if locate(storage_root(value)) is not None}
-    return Plan(launches, locations, list(graph.inputs), list(graph.outputs), list(variables.values()), list(constants.values()),
+    return Plan(launches, locations, list(graph.inputs), list(graph.outputs), list(variables.values()),
+                [value.source for value in graph.updates], list(constants.values()),
                 arena.nbytes, sum(entry[0] for entry in lifetimes.values()), nodes)
 
 

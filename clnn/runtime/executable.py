@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import config
 from ..errors import DeviceMemoryError, ShapeError
-from ..ir import Value
+from ..ir import Value, Variable
 from ..plan import Location, Plan
 from .opencl import cl
 from .session import Session
@@ -47,6 +47,7 @@ class Executable:
             self.kernels.append((kernel, buffers))
             self._launches.append(partial(enqueue, session.queue, kernel, *_sizes(launch.kernel)))
         self._validate = config.validate
+        self._seen = -1                 # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
 
     def buffer(self, location: Location):
@@ -91,6 +92,8 @@ class Executable:
 
     def read(self, value: Value) -> np.ndarray:
         """The present content of an output, an input or a variable of the plan, logically shaped."""
+        if value.kind == "variable":
+            return value.source.array.copy()
         spec = value.spec
         flat = np.empty(spec.size, spec.dtype)
         self.session.download(self.buffer(self.plan.locations[value]), flat)
@@ -100,6 +103,8 @@ class Executable:
 
     def run(self) -> None:
         """Enqueue all launches."""
+        if self._seen != Variable.accesses:
+            self.bring_in_step()
         if self._validate:
             from .validate import run_validated
             run_validated(self)
@@ -111,8 +116,15 @@ class Executable:
         """Global and local size of a launch."""
         return _sizes(self.plan.launches[launch].kernel)
 
+    def bring_in_step(self) -> None:
+        """Send what the host has changed to the device, and claim the variables that a run updates."""
+        self.session.bring_in_step(self.plan.variables, self.plan.updated)
+        self._seen = Variable.accesses
+
     def run_range(self, first: int, last: int) -> None:
         """Enqueue launches first … last − 1; for looking at values on the way."""
+        if self._seen != Variable.accesses:
+            self.bring_in_step()
         for launch in self._launches[first:last]:
             launch()
 

@@ -56,6 +56,7 @@ class Profile:
 def profile(executable: Executable, repeats: int = 5) -> Profile:
     """Run the plan ``repeats`` times on a queue with event clocks. Variables advance as in ordinary runs."""
     api, session = cl(), executable.session
+    executable.bring_in_step()
     session.finish()
     queue = api.CommandQueue(session.context, properties=api.command_queue_properties.PROFILING_ENABLE)
     seconds: list[list[float]] = [[] for _ in executable.plan.launches]

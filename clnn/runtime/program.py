@@ -79,7 +79,7 @@ class Programs:
 
     def _build_part(self, names: list[str], missing: dict[str, tuple[KernelSpec, str]]):
         try:
-            return build_source(self._context, "\n\n".join(_guarded(missing[name][1]) for name in names))
+            return build_source(self._context, "\n\n".join(missing[name][1] for name in names))
         except BuildError:
             for name in names:                      # which one was it?
                 spec, text = missing[name]
@@ -94,13 +94,3 @@ class Programs:
         name, _ = render(spec)
         return cl().Kernel(self._home[name], name)
 
-
-def _guarded(text: str) -> str:
-    """Library functions and macros that several kernels of one program define are kept once."""
-    out = []
-    for match in re.split(r"(?=^inline float clnn_uniform)", text, flags=re.M):
-        out.append(match)
-    if len(out) == 1:
-        return text
-    end = out[1].index("\n}\n") + 3
-    return (out[0] + "#ifndef CLNN_UNIFORM\n#define CLNN_UNIFORM\n" + out[1][:end] + "#endif\n" + out[1][end:])

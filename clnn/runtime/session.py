@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,15 @@ from ..ir import Variable
 from .devices import Device
 from .opencl import cl
 from .program import Programs
+
+
+@dataclass
+class _Copy:
+    """The device copy of a variable, and the variable's version that it holds."""
+
+    variable: Variable
+    buffer: object
+    version: int = -1
 
 
 class Session:
@@ -24,8 +34,7 @@ class Session:
         self.queue = api.CommandQueue(self.context)
         self.transfers = api.CommandQueue(self.context)
         self.programs = Programs(self.context)
-        self._variables: dict[int, tuple[Variable, object]] = {}
-        self._allocated = 0
+        self._copies: dict[int, _Copy] = {}
 
     def allocate(self, nbytes: int, what: str):
         """A device buffer.
@@ -58,30 +67,47 @@ class Session:
         return array
 
     def buffer_of(self, variable: Variable):
-        """The device copy of a variable, made and filled on first use."""
-        found = self._variables.get(id(variable))
-        if found is None:
-            buffer = self.allocate(variable.array.nbytes, f"variable {variable.name}")
-            if variable.array.size:
-                self.upload(buffer, variable.array)
-            found = self._variables[id(variable)] = (variable, buffer)
-        return found[1]
+        """The device copy of a variable, made on first use; :meth:`bring_in_step` fills it."""
+        if id(variable) not in self._copies:
+            self._copies[id(variable)] = _Copy(variable, self.allocate(variable.nbytes, f"variable {variable.name}"))
+        return self._copies[id(variable)].buffer
+
+    def bring_in_step(self, read: list[Variable], updated: list[Variable]) -> None:
+        """Before a run: send what the host or another device has changed, and note which variables the run makes newer here."""
+        for variable in read:
+            if variable.holder not in (None, self):
+                _ = variable.array                      # another device is ahead: fetch from it
+            copy = self._copies[id(variable)]
+            if copy.version != variable.version:
+                if variable.nbytes:
+                    self.upload(copy.buffer, variable.array)
+                copy.version = variable.version
+        for variable in updated:
+            if variable.holder is not self:
+                variable.holder = self
+                variable.touch()
+                self._copies[id(variable)].version = variable.version
+
+    def fetch(self, variable: Variable, array: np.ndarray) -> None:
+        """Copy the device's values of a variable into ``array``; variables call it when they are read."""
+        self.download(self._copies[id(variable)].buffer, array)
 
     def push(self, variable: Variable) -> None:
-        """Send the host array to the device copy, if there is one."""
-        if id(variable) in self._variables and variable.array.size:
-            self.upload(self._variables[id(variable)][1], variable.array)
+        """Send the host array at once, without waiting for the next run."""
+        copy = self._copies.get(id(variable))
+        if copy is not None and copy.version != variable.version and variable.holder is not self:
+            self.bring_in_step([variable], [])
 
     def pull(self, variable: Variable) -> np.ndarray:
-        """Bring the device copy, if there is one, into the host array."""
-        if id(variable) in self._variables:
-            self.download(self._variables[id(variable)][1], variable.array)
+        """The present values of a variable; the same as ``variable.array``."""
         return variable.array
 
     def release(self, variables) -> None:
-        """Forget the device copies of these variables; pull first what must survive."""
+        """Free the device copies of these variables; values that only the device has are fetched first."""
         for variable in variables:
-            self._variables.pop(id(variable), None)
+            if variable.holder is self:
+                _ = variable.array
+            self._copies.pop(id(variable), None)
 
     def finish(self) -> None:
         """Wait until the device has done all it was given."""

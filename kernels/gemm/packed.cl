@@ -36,9 +36,9 @@ plain_b = p.b.window is None and len(p.b.cols) == 1 and p.b.cols[0].stride == 1
 sliding = (p.b.window is not None and p.b.window.w_stride == 1 and p.b.window.divide_w == 1
            and p.b.cols[-1].w == 1 and p.b.cols[-1].stride == 0 and p.b.cols[-1].extent >= 16)
 %>
-typedef float16 loose16 __attribute__((aligned(4)));
 ${signature}
 {
+    typedef float16 loose16 __attribute__((aligned(4)));
     __local float Ap[${t.MC * t.KC}] __attribute__((aligned(64)));      // [MC/6][KC][6]
     __local float Bp[${t.NC * t.KC}] __attribute__((aligned(64)));      // [NC/16][KC][16]
     __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));      // [MC][NC], sums over the blocks of K

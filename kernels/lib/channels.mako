@@ -2,16 +2,11 @@
 Walks over the elements of a channel in a tensor seen as (outer, C, inner); see clnn/codegen/channels.py. An item of its own (LANES 1, CPUs) reads
 vectors; vector types are loaded by plain dereferencing, because vload is a real call on some CPU runtimes.
 </%doc>
-<%! from clnn.codegen.channels import channel_blocks, component %>
-<%def name="types(t)">
-% if t.VECTOR > 1:
-typedef float${t.VECTOR} __attribute__((aligned(4))) loose_t;
-#define LOAD(pointer, at) (*(const __global loose_t*)((pointer) + (at)))
-% else:
-#define LOAD(pointer, at) ((pointer)[at])
-% endif
-</%def>
+<%! from clnn.codegen.channels import channel_blocks %>
 <%def name="locate(p, t)">
+% if t.VECTOR > 1:
+    typedef float${t.VECTOR} __attribute__((aligned(4))) loose_t;      // a vector that may lie anywhere
+% endif
     // This item's channel c, its part, and the outer range [first, last) of that part.
     const int block = get_group_id(0) % ${channel_blocks(p, t)}, part = get_group_id(0) / ${channel_blocks(p, t)};
     const int first = part * ${p.span}, last = first + ${p.span} < ${p.outer} ? first + ${p.span} : ${p.outer};
@@ -23,7 +18,9 @@ typedef float${t.VECTOR} __attribute__((aligned(4))) loose_t;
     const int elements = c < ${p.C} ? (last - first) * ${p.inner} : 0;
 % endif
 </%def>
-<%def name="at(p, k)">((index_t)(first + ${k if p.inner == 1 else f"({k}) / {p.inner}"}) * ${p.C} + c)${"" if p.inner == 1 else f" * {p.inner} + ({k}) % {p.inner}"}</%def>
+<%def name="at(p, k)"><% split = p.inner > 1 %>\
+((index_t)(first + ${f"({k}) / {p.inner}" if split else k}) * ${p.C} + c)${f" * {p.inner} + ({k}) % {p.inner}" if split else ""}\
+</%def>
 <%def name="sweep(p, t)">
 <% rows = max(1, 1024 // p.inner) %>
     // Sums of at most ${rows * p.inner} elements are flushed, which keeps the rounding error of long sums small.

@@ -1,5 +1,7 @@
 <%doc>Philox4x32-10, counter-based random numbers (Salmon et al., 2011); the same bits as clnn/codegen/philox.py.</%doc>
 <%def name="functions()">
+#ifndef CLNN_PHILOX     // several kernels of one program may bring it
+#define CLNN_PHILOX
 // One of the four words of Philox4x32-10 as a uniform number in [0, 1) with 24 bits.
 inline float clnn_uniform(uint seed, uint step, uint salt, uint index)
 {
@@ -14,4 +16,5 @@ inline float clnn_uniform(uint seed, uint step, uint salt, uint index)
     const uint word = (index & 3u) == 0u ? c.x : (index & 3u) == 1u ? c.y : (index & 3u) == 2u ? c.z : c.w;
     return (float)(word >> 8) * 5.9604644775390625e-8f;
 }
+#endif
 </%def>

@@ -1,5 +1,5 @@
 <%!
-from clnn.codegen.channels import CONSTRAINTS, PROBLEM, TUNABLES, channel_group, channel_items, choose_channels, component
+from clnn.codegen.channels import CONSTRAINTS, PROBLEM, TUNABLES, channel_group, channel_items, choose_channels, component, load
 from clnn.codegen.header import Kernel
 
 KERNEL = Kernel(
@@ -26,22 +26,21 @@ def fold(name, rest):
 def scale(c):
     return f"gamma[{c}] / sqrt(var[{c}] + {p.eps!r}f)"
 %>
-${channels.types(t)}
 ${signature}
 {
 ${channels.locate(p, t)}
 % if t.LANES == 1:
-    const ${"float" if planes else vec} m = ${"mean[c]" if planes else "LOAD(mean, c)"};
-    ${vec} sum = 0.0f, dot = 0.0f, sum_run = 0.0f, dot_run = 0.0f;
-    float sum_rest = 0.0f, dot_rest = 0.0f;
+    const ${"float" if planes else vec} m = ${"mean[c]" if planes else load("mean", "c", V)};
+    ${vec} sum = 0.0f, product = 0.0f, sum_run = 0.0f, product_run = 0.0f;
+    float sum_rest = 0.0f, product_rest = 0.0f;
 <%channels:sweep p="${p}" t="${t}">
-<%def name="vector()">const ${vec} g = LOAD(dy, at); sum_run += g; dot_run += g * (LOAD(x, at) - m);</%def>
-<%def name="single()">sum_rest += dy[at]; dot_rest += dy[at] * (x[at] - m);</%def>
-<%def name="flush()">sum += sum_run; sum_run = 0.0f; dot += dot_run; dot_run = 0.0f;</%def>
+<%def name="vector()">const ${vec} g = ${load("dy", "at", V)}; sum_run += g; product_run += g * (${load("x", "at", V)} - m);</%def>
+<%def name="single()">sum_rest += dy[at]; product_rest += dy[at] * (x[at] - m);</%def>
+<%def name="flush()">sum += sum_run; sum_run = 0.0f; product += product_run; product_run = 0.0f;</%def>
 </%channels:sweep>
 % for v in range(1 if planes else V):
     ${store("sums", f"part * {p.C} + c + {v}", fold("sum", "sum_rest") if planes else component("sum", v, V))}
-    ${store("dots", f"part * {p.C} + c + {v}", fold("dot", "dot_rest") if planes else component("dot", v, V))}
+    ${store("dots", f"part * {p.C} + c + {v}", fold("product", "product_rest") if planes else component("product", v, V))}
 % endfor
     if (part == 0) {
 % for v in range(1 if planes else V):
@@ -50,10 +49,10 @@ ${channels.locate(p, t)}
     }
 % else:
     // ${UNROLL} loads at a time hide the latency of memory; a tree joins what the items have found.
-    __local float sum[${t.LANES * t.CHANNELS}], dot[${t.LANES * t.CHANNELS}];
+    __local float sum[${t.LANES * t.CHANNELS}], product[${t.LANES * t.CHANNELS}];
     const float m = c < ${p.C} ? mean[c] : 0.0f;
 % for u in range(UNROLL):
-    float sum${u} = 0.0f, dot${u} = 0.0f;
+    float sum${u} = 0.0f, product${u} = 0.0f;
 % endfor
     int k = lane;
     for (; k + ${(UNROLL - 1) * t.LANES} < elements; k += ${UNROLL * t.LANES}) {
@@ -63,23 +62,23 @@ ${channels.locate(p, t)}
 % endfor
 % for u in range(UNROLL):
         sum${u} += g${u};
-        dot${u} += g${u} * (v${u} - m);
+        product${u} += g${u} * (v${u} - m);
 % endfor
     }
     for (; k < elements; k += ${t.LANES}) {
         const index_t at = ${channels.at(p, "k")};
         sum0 += dy[at];
-        dot0 += dy[at] * (x[at] - m);
+        product0 += dy[at] * (x[at] - m);
     }
     sum[item] = ${" + ".join(f"sum{u}" for u in range(UNROLL))};
-    dot[item] = ${" + ".join(f"dot{u}" for u in range(UNROLL))};
+    product[item] = ${" + ".join(f"product{u}" for u in range(UNROLL))};
 <%tree:join lanes="${t.LANES}" spread="${t.CHANNELS}">
             sum[item] += sum[other];
-            dot[item] += dot[other];
+            product[item] += product[other];
 </%tree:join>
     if (lane == 0 && c < ${p.C}) {
         ${store("sums", f"part * {p.C} + c", "sum[item]")}
-        ${store("dots", f"part * {p.C} + c", "dot[item]")}
+        ${store("dots", f"part * {p.C} + c", "product[item]")}
         if (part == 0) {
             ${store("scale", "c", scale("c"))}
         }

@@ -17,19 +17,19 @@ KERNEL = Kernel(
 ${signature}
 {
 <%loops:each n="${p.C}" index="c" t="${t}">
-        float sum = sums[c], dot = dots[c];
+        float sum = sums[c], product = dots[c];
 % if p.parts > 1:
         for (int part = 1; part < ${p.parts}; ++part) {
             sum += sums[part * ${p.C} + c];
-            dot += dots[part * ${p.C} + c];
+            product += dots[part * ${p.C} + c];
         }
 % endif
         const float invstd = 1.0f / sqrt(var[c] + ${repr(p.eps)}f), share = -scale[c] * ${repr(1 / p.count)}f;
-        dot *= invstd;
+        product *= invstd;
         // dx = scale dy + slope (x - mean) + offset
-        ${store("slope", "c", "share * invstd * dot")}
+        ${store("slope", "c", "share * invstd * product")}
         ${store("offset", "c", "share * sum")}
-        ${store("dgamma", "c", "dot")}
+        ${store("dgamma", "c", "product")}
         ${store("dbeta", "c", "sum")}
 </%loops:each>
 }

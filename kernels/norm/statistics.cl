@@ -1,5 +1,5 @@
 <%!
-from clnn.codegen.channels import CONSTRAINTS, PROBLEM, TUNABLES, channel_group, channel_items, choose_channels, component
+from clnn.codegen.channels import CONSTRAINTS, PROBLEM, TUNABLES, channel_group, channel_items, choose_channels, component, load
 from clnn.codegen.header import Kernel
 
 KERNEL = Kernel(
@@ -25,7 +25,6 @@ stat = "float" if planes else vec
 def fold(name, rest):
     return "(" + " + ".join([rest, *(component(name, v, V) for v in range(V))]) + ")" if planes else name
 %>
-${channels.types(t)}
 ${signature}
 {
 ${channels.locate(p, t)}
@@ -35,7 +34,7 @@ ${channels.locate(p, t)}
     ${vec} total = 0.0f, run = 0.0f;
     float rest = 0.0f;
 <%channels:sweep p="${p}" t="${t}">
-<%def name="vector()">run += LOAD(x, at);</%def>
+<%def name="vector()">run += ${load("x", "at", V)};</%def>
 <%def name="single()">rest += x[at];</%def>
 <%def name="flush()">total += run; run = 0.0f;</%def>
 </%channels:sweep>
@@ -44,7 +43,7 @@ ${channels.locate(p, t)}
     float rest_drift = 0.0f, rest_square = 0.0f;
     run = 0.0f;
 <%channels:sweep p="${p}" t="${t}">
-<%def name="vector()">const ${vec} d = LOAD(x, at) - guess; run += d; square_run += d * d;</%def>
+<%def name="vector()">const ${vec} d = ${load("x", "at", V)} - guess; run += d; square_run += d * d;</%def>
 <%def name="single()">const float d = x[at] - guess; rest_drift += d; rest_square += d * d;</%def>
 <%def name="flush()">drift += run; run = 0.0f; square += square_run; square_run = 0.0f;</%def>
 </%channels:sweep>

@@ -29,14 +29,15 @@ flat, sharp = number(p.smoothing / p.extent), number(1.0 - p.smoothing)     # wh
 weight = f"(labels[at] * {sharp} + {flat})" if p.soft else flat
 weighted = loss and (p.soft or p.smoothing)     # whether the loss needs the weighted sum of all logits
 aimed = hits and p.soft                         # whether the class of the largest weight is needed
-sums = [name for name, wanted in (("total", loss or grad), ("mass", p.soft and (loss or grad)), ("dot", weighted)) if wanted]
+sums = [name for name, wanted in (("total", loss or grad), ("mass", p.soft and (loss or grad)), ("product", weighted)) if wanted]
+target = weight if p.soft else f"(k == label ? {number(1.0 - p.smoothing + p.smoothing / p.extent)} : {flat})"
 ignored = p.ignore is not None and not p.soft
 lead = "if (lane == 0) " if t.LANES > 1 else ""
 %>
 ${signature}
 {
 % if t.LANES > 1:
-    __local float tops[${t.LANES}]${"".join(f", {name}s[{t.LANES}]" for name in sums)}${f", mosts[{t.LANES}]" if aimed else ""};
+    __local float tops[${t.LANES}]${"".join(f", {name}_parts[{t.LANES}]" for name in sums)}${f", mosts[{t.LANES}]" if aimed else ""};
     __local int places[${t.LANES}]${f", aims[{t.LANES}]" if aimed else ""};
 % endif
 <%rows:each p="${p}" t="${t}">
@@ -88,27 +89,27 @@ ${signature}
 % if "mass" in sums:
             mass += ${weight};
 % endif
-% if "dot" in sums:
-            dot += ${weight} * (x[at] - top);
+% if "product" in sums:
+            product += ${weight} * (x[at] - top);
 % endif
 </%rows:elements>
 % if t.LANES > 1:
 % for name in sums:
-        ${name}s[item] = ${name};
+        ${name}_parts[item] = ${name};
 % endfor
 <%tree:join lanes="${t.LANES}">
-            ${" ".join(f"{name}s[item] += {name}s[other];" for name in sums)}
+            ${" ".join(f"{name}_parts[item] += {name}_parts[other];" for name in sums)}
 </%tree:join>
 % for name in sums:
-        ${name} = ${name}s[0];
+        ${name} = ${name}_parts[0];
 % endfor
 % endif
 % endif
 % if loss:
 % if p.soft:
-        const float loss = mass * log(total) - dot;
+        const float loss = mass * log(total) - product;
 % else:
-        float loss = known ? log(total) - ${sharp} * (x[known ? start + (index_t)label * ${p.inner} : start] - top)${" - dot" if weighted else ""} : NAN;
+        float loss = known ? log(total) - ${sharp} * (x[known ? start + (index_t)label * ${p.inner} : start] - top)${" - product" if weighted else ""} : NAN;
 % if ignored:
         loss = label == ${p.ignore} ? 0.0f : loss;
 % endif
@@ -120,7 +121,7 @@ ${signature}
 % if grad:
         const float factor = ${"g[row]" if p.soft else "known ? g[row] : NAN"}, scale = ${"mass" if p.soft else "1.0f"} / total;
 <%rows:elements p="${p}" t="${t}">
-            float d = factor * (${exponential} * scale - ${weight if p.soft else f"(k == label ? {number(1.0 - p.smoothing + p.smoothing / p.extent)} : {flat})"});
+            float d = factor * (${exponential} * scale - ${target});
 % if ignored:
             d = label == ${p.ignore} ? 0.0f : d;
 % endif

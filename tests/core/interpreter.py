@@ -1,4 +1,4 @@
-"""Graphs run in numpy, node by node with each operator's reference, so that modules and optimisers are tested without a device."""
+"""Graphs run in numpy, node by node with each operator's reference: modules and optimisers are tested without a device."""
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class Interpreter:
 
         for node in self.graph.nodes:
             results = node.op.reference(*(read(value) for value in node.inputs))
-            known.update({value: np.asarray(result).astype(value.dtype) for value, result in zip(node.outputs, results, strict=True)})
+            for value, result in zip(node.outputs, results, strict=True):
+                known[value] = np.asarray(result).astype(value.dtype)
         outputs = [read(value) for value in self.graph.outputs]
         for variable, array in [(old.source, read(new)) for old, new in self.graph.updates.items()]:
             variable.array[...] = array

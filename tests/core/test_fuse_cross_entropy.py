@@ -8,6 +8,7 @@ from clnn import ops
 from clnn.autodiff import differentiate
 from clnn.errors import ArgumentError
 from clnn.ir import Graph, TensorSpec, verify
+from clnn.passes.eliminate_dead_code import eliminate_dead_code
 from clnn.passes.fuse_cross_entropy import fuse_cross_entropy
 from clnn.target import GENERIC_CPU
 
@@ -105,6 +106,15 @@ def test_a_lone_loss_stays_as_it_is():
     logits, labels = graph.input(TensorSpec((4, 10)), "logits"), graph.input(TensorSpec((4,), "int32"), "labels")
     graph.outputs = [ops.cross_entropy(logits, labels)]
     assert fused(graph) == str(graph)
+
+
+def test_dead_parts_are_dropped():
+    graph = fuse_cross_entropy(training_graph(lambda x, t: ops.cross_entropy(x, t)), GENERIC_CPU)
+    graph.outputs = graph.outputs[1:2]
+    text = str(eliminate_dead_code(graph, GENERIC_CPU))
+    assert "parts=('grad',))" in text
+    op = ops.SoftmaxCrossEntropy(False, 0.0, None, ("rows", "grad"))
+    assert op.without_outputs({1}) is None, "the cotangent would remain without use"
 
 
 def test_the_fused_operator_checks_its_parts():

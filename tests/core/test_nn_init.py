@@ -67,7 +67,8 @@ def test_constants():
 
 
 def test_layers_start_he_normal_with_zero_bias():
-    for layer, fan_in in ((nn.Conv2d(32, 64, 3), FAN_IN), (nn.Conv2d(32, 64, 3, groups=4), FAN_IN // 4), (nn.Linear(300, 200), 300)):
+    grouped = nn.Conv2d(32, 64, 3, groups=4)
+    for layer, fan_in in ((nn.Conv2d(32, 64, 3), FAN_IN), (grouped, FAN_IN // 4), (nn.Linear(300, 200), 300)):
         assert layer.weight.array.std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
         assert not layer.bias.array.any()
 

@@ -48,8 +48,8 @@ def test_layer_is_torchs(make, shape, training):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     ours, theirs = make(nn).train(training), make(torch.nn).train(training)
-    assert {k: (v.shape, v.dtype) for k, v in ours.state_dict().items()} == {k: (v.shape, v.dtype) for k, v in arrays(theirs).items()}
-    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert [(name, a.shape, a.dtype) for name, a in ours.state_dict().items()] == [
+        (name, a.shape, a.dtype) for name, a in arrays(theirs).items()]
     for tensor in theirs.state_dict().values():
         if tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5)
@@ -176,8 +176,9 @@ def test_constructor_errors(make, text):
                                        "  got:      shape (2, 8, 8, 3)\n  expected: (N, 3, H, W)\n"
                                        "  try:      ops.transpose(x, (0, 3, 1, 2)), if the channels come last"),
     (nn.Conv2d(3, 4, 3), (3, 8, 8), "0 (Conv2d): a convolution needs an input with 4 axes, not 3\n  got:      shape (3, 8, 8)"),
-    (nn.Linear(12, 2), (2, 3, 2, 2), "0 (Linear): in_features (=12) does not fit the last axis of the input\n"
-                                     "  got:      shape (2, 3, 2, 2)\n  expected: (…, 12)\n  try:      put nn.Flatten() before it"),
+    (nn.Linear(12, 2), (2, 3, 2, 2),
+     "0 (Linear): in_features (=12) does not fit the last axis of the input\n  got:      shape (2, 3, 2, 2)\n"
+     "  expected: (…, 12)\n  try:      put nn.Flatten() before it"),
     (nn.BatchNorm2d(3), (2, 3), "0 (BatchNorm2d): the input has 2 axes\n  got:      shape (2, 3)\n  expected: (N, 3, H, W)"),
     (nn.BatchNorm1d(3), (2, 4), "0 (BatchNorm1d): num_features (=3) does not fit the input, which has 4 channels\n"
                                 "  got:      shape (2, 4)\n  expected: (N, 3) or (N, 3, L)"),

@@ -74,13 +74,13 @@ def test_write_errors(tmp_path):
         save_state(state, tmp_path / "state", {"epoch": 3})
     with pytest.raises(ArgumentError, match="save_state, entry 'a': a state holds arrays of numbers by name"):
         save_state({"a": [1, 2]}, tmp_path / "state")
-    with pytest.raises(ArgumentError, match="entry 'a'.*\n  got:      object"):
+    with pytest.raises(ArgumentError, match=r"entry 'a'.*\n  got:      object"):
         save_state({"a": np.array([None])}, tmp_path / "state")
     assert os.listdir(tmp_path) == []
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileError, match="there is no such file\n.*\n  try:      check the path"):
+    with pytest.raises(FileError, match=r"there is no such file\n.*\n  try:      check the path"):
         load_state(tmp_path / "nothing")
     with pytest.raises(FileError, match="it is a folder, not a file"):
         load_state(tmp_path)

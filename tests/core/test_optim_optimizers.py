@@ -11,8 +11,8 @@ from interpreter import Interpreter
 from clnn.errors import ArgumentError, InternalError
 from clnn.ir import Graph, TensorSpec, Variable
 from clnn.nn import Parameter
-from clnn.optim import SGD, Adam, AdamW, Optimizer, schedules
 from clnn.ops import Map
+from clnn.optim import SGD, Adam, AdamW, Optimizer, schedules
 
 CASES = {
     "sgd": (SGD, {}),
@@ -142,8 +142,9 @@ def test_configuration_text():
     (lambda: Adam("fast"), "Adam: lr must be a finite number of at least 0, or a schedule\n  got:      lr='fast'"),
     (lambda: SGD(momentum=-0.1), "SGD: momentum is out of range\n  got:      momentum=-0.1\n  expected: 0 <= momentum, finite"),
     (lambda: SGD(weight_decay=float("nan")), "SGD: weight_decay is out of range\n  got:      weight_decay=nan"),
-    (lambda: SGD(nesterov=True), "SGD: nesterov needs a momentum above 0 and no dampening\n  got:      momentum=0.0, dampening=0.0\n"
-                                 "  try:      SGD(lr, momentum=0.9, nesterov=True)"),
+    (lambda: SGD(nesterov=True),
+     "SGD: nesterov needs a momentum above 0 and no dampening\n  got:      momentum=0.0, dampening=0.0\n"
+     "  try:      SGD(lr, momentum=0.9, nesterov=True)"),
     (lambda: Adam(betas=(0.9, 1.0)), "Adam: betas[1] is out of range\n  got:      betas[1]=1.0\n  expected: 0 <= betas[1] < 1"),
     (lambda: AdamW(betas=0.9), "AdamW: betas must be a pair\n  got:      betas=0.9\n  expected: (0.9, 0.999)"),
     (lambda: AdamW(eps=-1), "AdamW: eps is out of range"),

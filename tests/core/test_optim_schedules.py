@@ -52,7 +52,8 @@ def test_configuration_round_trip(schedule):
 
 
 def test_configuration_text():
-    assert Warmup(Constant(0.1), 5).config() == {"name": "Warmup", "schedule": {"name": "Constant", "lr": 0.1}, "steps": 5, "start": 0.0}
+    assert Warmup(Constant(0.1), 5).config() == {
+        "name": "Warmup", "schedule": {"name": "Constant", "lr": 0.1}, "steps": 5, "start": 0.0}
     assert as_schedule(0.5) == Constant(0.5)
     assert as_schedule({"name": "Step", "lr": 1.0, "every": 3}) == Step(1.0, 3)
 
@@ -69,7 +70,8 @@ def test_configuration_text():
     (lambda: OneCycle(0.1, 10, start_divisor=0), "OneCycle: start_divisor must be above 0"),
     (lambda: OneCycle(0.1, 10, final_divisor=-1), "OneCycle: final_divisor must be above 0"),
     (lambda: Warmup(0.1, 10), "Warmup: schedule must be a schedule\n  got:      schedule=0.1"),
-    (lambda: from_config({"name": "Cosin"}), "unknown schedule\n  got:      Cosin\n  expected: Constant, Step, MultiStep, Cosine, OneCycle"),
+    (lambda: from_config({"name": "Cosin"}),
+     "unknown schedule\n  got:      Cosin\n  expected: Constant, Step, MultiStep, Cosine, OneCycle"),
     (lambda: from_config({"name": "Step", "rate": 1}), "Step: the schedule does not take these fields\n  got:      ['rate']\n"
                                                        "  expected: ['lr', 'every', 'gamma']"),
 ])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
+from harness import check_close, run_offer
 
 import clnn
 from clnn import ops
 from clnn.codegen.lowering import Tail, attach_tails
 from clnn.errors import ArgumentError, ShapeError
-from clnn.ir import Graph, TensorSpec, Variable
+from clnn.ir import NHWC, ROW, Graph, TensorSpec, Variable
 from clnn.passes import TRAINING, run_passes
 from clnn.plan import make_plan
 from clnn.plan.schedule import overwrites_in_place
@@ -73,6 +76,39 @@ def test_inference_agrees_with_torch(shape, device):
     got = clnn.evaluate(lambda v: ops.batch_norm(v, mean, var, weight, bias), x, device=device)
     expected = F.batch_norm(*(torch.tensor(a) for a in (x, mean, var, weight, bias)))
     np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_many_shapes_share_a_program(device):
+    """Kernels of one source text must not define each other's names."""
+    arrays = [normal(*shape) for shape in (*SHAPES, (3, 8), (2, 2, 2, 2), (2, 3, 2, 4))]
+
+    def total(*values):
+        terms = [ops.sum(ops.mul(y, y)) for y in (ops.batch_norm(v, None, None, training=True, eps=0.1) for v in values)]
+        return functools.reduce(ops.add, terms)
+
+    got, gradients = clnn.vjp(total, *arrays, device=device)
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    expected = sum(F.batch_norm(t, None, None, training=True, eps=0.1).square().sum() for t in tensors)
+    expected.backward()
+    np.testing.assert_allclose(got, expected.item(), rtol=1e-5)
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        np.testing.assert_allclose(gradient, tensor.grad.numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", [ROW, NHWC], ids=str)
+@pytest.mark.parametrize("shape", [(9, 3, 31, 17), (6, 40, 16, 16), (5, 70, 1, 1)])
+@pytest.mark.parametrize("operator, count", [(ops.BatchNorm, 2), (ops.BatchNormGrad, 3)])
+def test_kernels_for_a_gpu(operator, count, shape, layout, device_session):
+    """What is generated for a GPU, in several parts per channel, gives the same numbers."""
+    op, vector = operator(1e-5), TensorSpec(shape[1:2])
+    big = (TensorSpec(shape, layout=layout),) * (count - 1)
+    inputs = (*big, *(vector,) * count)
+    outputs = (big[0], vector, vector)
+    arrays = [RNG.uniform(0.5, 2, spec.shape).astype(np.float32) for spec in inputs]
+    offer = op.lowerings[-1].offer(op, inputs, outputs, GENERIC_GPU)
+    got = run_offer(op, offer, arrays, inputs, outputs, device_session)
+    for number, (g, e) in enumerate(zip(got, op.reference(*(a.astype(np.float64) for a in arrays)), strict=True)):
+        check_close(g, e, 5e-5, f"output {number}")
 
 
 def test_a_large_mean_costs_no_accuracy(device):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from harness import check_close, run_offer
 
 import clnn
 from clnn import ops
 from clnn.errors import ArgumentError, DTypeError, ShapeError
+from clnn.target import GENERIC_GPU
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -72,7 +74,6 @@ def test_cross_entropy_of_soft_labels(shape, reduction, device):
 
 @pytest.mark.parametrize("lanes", [1, 8])
 def test_a_label_that_is_no_class_is_loud(lanes, device_session):
-    from harness import run_offer
     op = ops.SoftmaxCrossEntropy(False, 0.0, None, ("rows", "grad", "hits"))
     logits, labels, g = normal(4, 5), np.array([0, 5, -1, 2], np.int32), np.ones(4, np.float32)
     inputs = tuple(clnn.ir.TensorSpec(a.shape, str(a.dtype)) for a in (logits, labels, g))
@@ -82,6 +83,22 @@ def test_a_label_that_is_no_class_is_loud(lanes, device_session):
     assert np.isnan(rows).tolist() == [False, True, True, False]
     assert np.isnan(grad).all(1).tolist() == [False, True, True, False]
     assert not hits[1:3].any()
+
+
+@pytest.mark.parametrize("shape", [(3, 256), (2, 1100), (2, 300, 3), (70, 10)])
+@pytest.mark.parametrize("soft", [False, True])
+def test_kernels_for_a_gpu(shape, soft, device_session):
+    fused = ops.SoftmaxCrossEntropy(soft, 0.1, None, ("rows", "grad", "hits"))
+    row = (shape[0], *shape[2:])
+    labels = distribution(*shape) if soft else RNG.integers(0, shape[1], row).astype(np.int32)
+    arrays = (normal(*shape), labels, normal(*row))
+    inputs = tuple(clnn.ir.TensorSpec(a.shape, str(a.dtype)) for a in arrays)
+    for op, given in ((fused, inputs), (ops.Softmax(1), inputs[:1]), (ops.LogSoftmax(1), inputs[:1])):
+        outputs = op.infer(*given)
+        offer = op.lowerings[-1].offer(op, given, outputs, GENERIC_GPU)
+        got = run_offer(op, offer, arrays[:len(given)], given, outputs, device_session)
+        for number, (g, e) in enumerate(zip(got, op.reference(*arrays[:len(given)]), strict=True)):
+            check_close(g, e, 2e-5, f"{op}, output {number}")
 
 
 def test_large_logits_do_not_overflow(device):

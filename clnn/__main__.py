@@ -1,0 +1,8 @@
+"""``python -m clnn`` is the command ``clnn``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

