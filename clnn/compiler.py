@@ -12,7 +12,7 @@ from .errors import ArgumentError
 from . import ops
 from .ir import Graph, TensorSpec, Value, Variable
 from .ops.step import StepState
-from .passes import INFERENCE, TRAINING, Pass, run_passes
+from .passes import FROZEN, INFERENCE, TRAINING, Pass, run_passes
 from .passes.choose_lowerings import offer_for
 from .plan import make_plan
 from .runtime import Device, Executable, select_device, session
@@ -167,13 +167,15 @@ def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], o
 
 
 def compile(model: Callable, input_spec, loss: str | Callable | None = None, optimizer=None, device: str | Device | None = None,
-            precision: str = "fp32") -> Step:
+            precision: str = "fp32", freeze: bool = False) -> Step:
     """Compile a model for one input shape.
 
     Args:
         model: a module, or any function from a symbolic value to one.
         input_spec: shape of the input with the batch, e.g. (64, 1, 28, 28), or a TensorSpec.
         loss: a name or a function (output, target) → scalar; the step then takes (x, target) and returns (loss, output).
+        freeze: without a loss, take the weights as constants: batch norms vanish into the layers before them, and later changes of the weights are
+            not seen.
         optimizer: with it, run() also updates the parameters. Its learning rate may be a schedule of the step.
 
     Returns:
@@ -183,6 +185,8 @@ def compile(model: Callable, input_spec, loss: str | Callable | None = None, opt
     _named(model)
     if optimizer is not None and loss is None:
         raise ArgumentError("an optimizer needs a loss", where="compile")
+    if freeze and loss is not None:
+        raise ArgumentError("frozen weights cannot be trained", where="compile", hint="leave out the loss, or freeze")
     spec = input_spec if isinstance(input_spec, TensorSpec) else TensorSpec(tuple(input_spec))
     graph, state = Graph(), StepState()
     graph.random = (state.seed, state.step)
@@ -190,7 +194,7 @@ def compile(model: Callable, input_spec, loss: str | Callable | None = None, opt
     output = model(x)
     if loss is None:
         graph.outputs = [output]
-        passes = INFERENCE
+        passes = FROZEN if freeze else INFERENCE
     else:
         target = graph.input(_target_spec(output, loss), "target")
         value = loss_function(loss)(output, target)

@@ -59,10 +59,10 @@ def load_trainer(path: str, device: str) -> Trainer:
     Raises:
         FileError: if there is no such file; a model's name is not one.
     """
-    from ..train import Trainer
     if not Path(path).is_file():
         raise FileError("there is no such model file", where=path, expected="a file that `clnn train` or Trainer.save wrote",
                         hint="clnn train --model lenet5 --data digits writes runs/lenet5-digits/model.safetensors")
+    from ..train import Trainer
     return Trainer.load(path, device=device)
 
 

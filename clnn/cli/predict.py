@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def add(commands) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = commands.add_parser("predict", help="classify image files with a trained model",
-                                 description="Classify image files. They are scaled to the size, and turned to the channels, that "
-                                             "the model was trained on. A file that cannot be read is reported; the others are "
-                                             "classified, and the exit status is 1.")
+                                 description="Classify image files. They are scaled to the size, and turned to the channels, "
+                                             "that the model was trained on. A file that cannot be read is reported; the others "
+                                             "are classified, and the exit status is 1.")
     parser.add_argument("model", metavar="MODEL_FILE", help="file that `clnn train` or Trainer.save has written")
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="image files, such as PNG and JPEG")
     parser.add_argument("--top", type=count, default=5, metavar="N",

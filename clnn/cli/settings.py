@@ -48,12 +48,12 @@ class Chosen:
 
     def __str__(self) -> str:
         s = self.settings
-        parts = [f"{s.optimizer}, lr {s.lr:g} {s.schedule}", f"batch {s.batch_size}",
-                 f"{s.epochs} epoch{'s' if s.epochs > 1 else ''}"]
+        parts = [s.optimizer, f"lr {s.lr:g} {s.schedule}"]
         if s.optimizer == "sgd":
-            parts.insert(1, f"momentum {self.momentum:g}")
+            parts.append(f"momentum {self.momentum:g}")
         if s.weight_decay:
-            parts.insert(1, f"weight decay {s.weight_decay:g}")
+            parts.append(f"weight decay {s.weight_decay:g}")
+        parts += [f"batch {s.batch_size}", f"{s.epochs} epoch{'s' if s.epochs > 1 else ''}"]
         if self.warmup_epochs:
             parts.append(f"{self.warmup_epochs:g} of warm-up")
         if s.augment:

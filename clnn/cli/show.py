@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def add(commands) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = commands.add_parser("show", help="the generated OpenCL source of a layer's kernels",
-                                 description="Print the OpenCL C text that is generated for a layer of a model. Piped into a file it "
-                                             "is a source that OpenCL compilers take.")
+                                 description="Print the OpenCL C text that is generated for a layer of a model. Piped into a "
+                                             "file it is a source that OpenCL compilers take.")
     add_subject(parser)
     parser.add_argument("layer", metavar="LAYER",
                         help="path of a layer, such as conv1, features.0 or layer1.0.conv1; of a group of layers, such as "

@@ -26,8 +26,8 @@ INTERRUPTED = 130
 def add(commands) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = commands.add_parser("train", help="train a model on a data set and save it",
-                                 description="Train a model, test it, and leave model.safetensors, curves.png and history.json in "
-                                             "a folder. Ctrl-C stops the training; --resume goes on.")
+                                 description="Train a model, test it, and leave model.safetensors, curves.png and history.json "
+                                             "in a folder. Ctrl-C stops the training; --resume goes on.")
     parser.add_argument("--model", required=True, metavar="NAME", help=MODELS)
     parser.add_argument("--data", required=True, metavar="NAME", help=DATA)
     add_model_options(parser)

@@ -10,6 +10,7 @@ from ..target import Target
 from .assign_layouts import assign_layouts
 from .choose_lowerings import choose_lowerings
 from .eliminate_dead_code import eliminate_dead_code
+from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
 from .freeze_variables import freeze_variables
 from .fuse_bias_gradient import fuse_bias_gradient
@@ -28,7 +29,7 @@ _FUSION: tuple[Pass, ...] = (fuse_pointwise, fuse_epilogues, eliminate_dead_code
 
 INFERENCE: tuple[Pass, ...] = (*_COMMON, *_FUSION)
 #: inference with weights that no longer change
-FROZEN: tuple[Pass, ...] = (freeze_variables, *INFERENCE)
+FROZEN: tuple[Pass, ...] = (freeze_variables, eliminate_dead_code, fold_batch_norm, *INFERENCE)
 TRAINING: tuple[Pass, ...] = (*_COMMON, fuse_cross_entropy, fuse_bias_gradient, simplify_views, eliminate_dead_code, *_FUSION)
 
 

@@ -26,10 +26,8 @@ from .sources import Source
 def mode(model: Module, training: bool) -> Iterator[None]:
     """Trace in evaluation mode, or in training mode with the parts that the user froze by ``eval()`` left alone."""
     before = {module: module.training for module in model.modules()}
-    if training != model.training:
+    if not (training and model.training):
         model.train(training)
-    elif not training:
-        model.eval()
     try:
         yield
     finally:

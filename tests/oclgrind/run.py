@@ -84,7 +84,7 @@ def with_tail(sample):
     for index in sample.op.tail_outputs:
         if index < len(made) and made[index].dtype == "float32" and made[index].rank:
             shape = made[index].shape
-            tails.append((index, Map((arg(0) * arg(1) + arg(2), arg(0) + 1.0), made[index].layout)))
+            tails.append((index, Map((arg(0) * arg(1) + arg(2), arg(0) + 1.0))))
             extra += [TensorSpec((1,) * (len(shape) - 1) + shape[-1:]), TensorSpec(shape)]
     if not tails:
         return None
