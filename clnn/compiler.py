@@ -162,8 +162,7 @@ def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], o
     gradients = differentiate(graph, [loss], [graph.constant(1.0)], values)
     for value, gradient in zip(values, gradients, strict=True):
         if gradient is not None:
-            with graph.scope(value.name):
-                optimizer.update(graph, value, gradient, rate, step)
+            optimizer.update(graph, value, gradient, rate, step)
 
 
 def compile(model: Callable, input_spec, loss: str | Callable | None = None, optimizer=None, device: str | Device | None = None,

@@ -42,7 +42,7 @@ def add(commands) -> argparse.ArgumentParser:
     group = parser.add_argument_group("files and device")
     group.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default runs/MODEL-DATA)")
     group.add_argument("--checkpoint-every", type=count, metavar="N",
-                       help="steps between checkpoints, besides one after each epoch")
+                       help="steps between checkpoints (default: one after each epoch)")
     group.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
     add_device(group)
     return parser
@@ -75,7 +75,7 @@ def run(given: argparse.Namespace) -> int:
                           checkpoint_every=given.checkpoint_every, resume=given.resume)
     _write_history(history, folder)
     if history.interrupted:
-        console.errors().print(f"interrupted after step {trainer.step}; the same command with --resume goes on", style="yellow")
+        console.errors().print("interrupted; the same command with --resume goes on", style="yellow")
         return INTERRUPTED
     _finish(trainer, test, folder)
     return 0
@@ -105,6 +105,7 @@ def _finish(trainer: Trainer, test: ArrayDataset, folder: Path) -> None:
     found = trainer.evaluate(test)
     right = round(found["accuracy"] * found["count"])
     console.fields([
+        ("step", trainer.plan_summary()),
         ("test", f"accuracy {console.percent(found['accuracy'])} ({right:,} of {found['count']:,}), loss {found['loss']:.4f}"),
         ("model", folder / MODEL_FILE),
         ("curves", folder / PLOT_FILE if (folder / PLOT_FILE).is_file() else "none"),

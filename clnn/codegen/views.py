@@ -81,6 +81,14 @@ class View:
             step += inner.h * self.window.h_stride + inner.w * self.window.w_stride
         return inner.extent if step == 1 else 0
 
+    def quads(self) -> bool:
+        """Whether four neighbours in the direction of loads can be read as one aligned float4."""
+        along, across = (self.rows, self.cols) if self.row_contiguous else (self.cols, self.rows)
+        inner = next((d for d in reversed(along) if d.extent > 1), along[-1])
+        others = [d for d in (*along, *across) if d is not inner and d.extent > 1]
+        return (self.window is None and inner.stride == 1 and inner.extent % 4 == 0 and self.base % 4 == 0 and self.batch % 4 == 0
+                and all(d.stride % 4 == 0 for d in others))
+
     # -- C text -----------------------------------------------------------------------------------------------------
 
     def _decode(self, digits: tuple[Digit, ...], index: str, prefix: str) -> str:

@@ -8,18 +8,21 @@ from collections.abc import Callable
 from ..codegen.expr import Expr, add as e_add, arg, call, const, div as e_div, mul as e_mul, power, select, sub as e_sub
 from ..errors import ArgumentError
 from ..ir import Value
-from .pointwise import pointwise
+from .pointwise import broadcast_shape, pointwise
 from .tracing import Tensor, as_value, graph_of
 
 
 def _binary(build: Callable[[Expr, Expr], Expr], a: Tensor, b: Tensor) -> Value:
     graph = graph_of(a, b)
-    return pointwise(graph, [build(arg(0), arg(1))], [as_value(graph, a), as_value(graph, b)])[0]
+    values = [as_value(graph, a), as_value(graph, b)]
+    shape = broadcast_shape([value.spec for value in values], graph.path or "arithmetic")
+    return pointwise(graph, [build(arg(0), arg(1))], values, shape)[0]
 
 
 def _unary(build: Callable[[Expr], Expr], x: Tensor) -> Value:
     graph = graph_of(x)
-    return pointwise(graph, [build(arg(0))], [as_value(graph, x)])[0]
+    value = as_value(graph, x)
+    return pointwise(graph, [build(arg(0))], [value], value.shape)[0]
 
 
 def add(a: Tensor, b: Tensor) -> Value:
@@ -127,7 +130,8 @@ def gelu(x: Tensor, approximate: str = "none") -> Value:
     if approximate == "none":
         return _unary(lambda e: 0.5 * e * (1.0 + call("erf", e * (1 / math.sqrt(2)))), x)
     if approximate == "tanh":
-        return _unary(lambda e: 0.5 * e * (1.0 + call("tanh", math.sqrt(2 / math.pi) * (e + 0.044715 * (e * e * e)))), x)
+        # (1 + tanh u) / 2 is sigmoid(2u), whose derivative does not cancel where it saturates
+        return _unary(lambda e: e * call("sigmoid", 2 * math.sqrt(2 / math.pi) * (e + 0.044715 * (e * e * e))), x)
     raise ArgumentError("unknown approximation", where="gelu", got=approximate, expected="'none' or 'tanh'")
 
 

@@ -10,6 +10,7 @@ from ..errors import ClnnError, DataError, NumericsError
 from ..ir import Node, Value
 from ..ops.step import GatherBatch
 from ..runtime import Executable
+from .state import all_finite
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def diagnose(loop: Loop) -> ClnnError:
     """The error that names the first operator with a result that is not finite.
 
-    The variables must be in the good state of ``loop.snapshot``, on the device too; they are left somewhere after it.
+    The loop must be in the good state of its snapshot; it is left somewhere after it.
     """
     position, tracked, count = loop.position, loop.tracked, loop.source.count
     start = position.step
@@ -28,11 +29,9 @@ def diagnose(loop: Loop) -> ClnnError:
             before, step, cursor = tracked.arrays(), position.step, position.cursor
             executable, batch = loop.program.next(cursor)
             loop.step()
-            tracked.pull()
-            if tracked.not_finite() is None:
+            if all_finite(tracked.arrays()):
                 continue
             tracked.restore(before)
-            tracked.push()
             when = f"step {step + 1}, images {cursor} to {cursor + batch - 1} of epoch {position.epoch + 1}"
             return _blame(executable, when, loop.optimizer.lr_at(step), start)
     finally:

@@ -14,7 +14,7 @@ from .history import History
 from .interrupt import Interrupt
 from .progress import Silent
 from .programs import EpochProgram
-from .state import Position, Tracked
+from .state import Position, Tracked, all_finite
 
 
 @dataclass
@@ -34,20 +34,19 @@ class Loop:
         last_epoch: the epoch before which to stop.
         log_every: steps between two readings of the totals.
         checkpoint_every: steps between two checkpoints, or None for one per epoch.
-        save: writes a checkpoint from the host arrays, or None.
+        save: writes a checkpoint with the arrays that it is given, or None.
         validate: gives validation_loss and validation_accuracy.
         on_log: called with each logged point.
     """
 
     def __init__(self, program: EpochProgram, tracked: Tracked, optimizer: Optimizer, position: Position, history: History, *,
-                 last_epoch: int, log_every: int, checkpoint_every: int | None, save: Callable[[], None] | None,
+                 last_epoch: int, log_every: int, checkpoint_every: int | None, save: Callable[[dict[str, np.ndarray]], None] | None,
                  validate: Callable[[], dict], on_log: Callable[[dict], object] | None, progress: Silent, interrupt: Interrupt):
         self.program, self.tracked, self.optimizer, self.position, self.history = program, tracked, optimizer, position, history
         self.last_epoch, self.log_every, self.checkpoint_every = last_epoch, log_every, checkpoint_every
         self.save, self.validate, self.on_log, self.progress, self.interrupt = save, validate, on_log, progress, interrupt
-        self.source, self.session = program.source, program.session
-        self._since = 0.0
-        self.snapshot = self._take_snapshot()
+        self.source, self._since = program.source, 0.0
+        self.snapshot = self._snapshot(tracked.arrays())
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
@@ -82,9 +81,7 @@ class Loop:
         state.rates.array[...] = [self.optimizer.lr_at(first + i) for i in range(self.source.steps)]
         state.rate.array[...] = state.rates.array[min(position.cursor // batch, self.source.steps - 1)]
         state.step.array[...], state.cursor.array[...] = position.step, position.cursor
-        for variable in (state.rates, state.rate, state.step, state.cursor):
-            self.session.push(variable)
-        self.source.begin(self.session, position.epoch, position.cursor)
+        self.source.begin(position.epoch, position.cursor)
 
     def step(self) -> None:
         """Enqueue one step."""
@@ -117,8 +114,8 @@ class Loop:
 
     def _end_epoch(self) -> None:
         position = self.position
-        self.tracked.pull()
-        if self.tracked.not_finite():
+        arrays = self.tracked.arrays()
+        if not all_finite(arrays):
             self._diverged()
         loss, hits, images = position.sums
         record = {"epoch": position.epoch + 1, "loss": loss / images, "accuracy": hits / images, "validation_loss": None,
@@ -127,10 +124,10 @@ class Loop:
         self.history.epochs.append(record)
         self.progress.epoch({**record, "epoch": record["epoch"] - position.first_epoch})
         position.epoch, position.cursor, position.sums, position.seconds = position.epoch + 1, 0, [0.0, 0.0, 0.0], 0.0
-        self.snapshot = self._take_snapshot()
+        self.snapshot = self._snapshot(arrays)
         due = self.checkpoint_every is None or position.step % self.checkpoint_every == 0 or position.epoch == self.last_epoch
         if self.save is not None and due:
-            self.save()
+            self.save(arrays)
         if position.epoch < self.last_epoch:
             self._heed_interrupt()
 
@@ -138,12 +135,12 @@ class Loop:
         """Save in the middle of an epoch; the clock of the epoch stands still meanwhile."""
         if self.save is None:
             return
-        self.tracked.pull()
+        arrays = self.tracked.arrays()
         self.position.seconds += time.perf_counter() - self._since
-        if self.tracked.not_finite():
+        if not all_finite(arrays):
             self._diverged()
-        self.snapshot = self._take_snapshot()
-        self.save()
+        self.snapshot = self._snapshot(arrays)
+        self.save(arrays)
         self._since = time.perf_counter()
 
     def _heed_interrupt(self) -> None:
@@ -152,23 +149,23 @@ class Loop:
 
     # -- going back -------------------------------------------------------------------------------------------------
 
-    def _take_snapshot(self) -> Snapshot:
-        """Of the host arrays, which must be up to date."""
-        return Snapshot(self.tracked.arrays(), self.position.copy(), len(self.history.steps))
+    def _snapshot(self, arrays: dict[str, np.ndarray]) -> Snapshot:
+        """The present state, of which ``arrays`` are the values."""
+        return Snapshot(arrays, self.position.copy(), len(self.history.steps))
 
     def roll_back(self) -> None:
-        """Return host arrays, position and history to the snapshot."""
+        """Return variables, position and history to the snapshot."""
         self.tracked.restore(self.snapshot.arrays)
         vars(self.position).update(vars(self.snapshot.position.copy()))
         del self.history.steps[self.snapshot.points:]
 
-    def halt(self) -> None:
-        """After an interrupt between steps: bring the state to the host, or the last good one if it is not finite."""
-        self.tracked.pull()
-        if self.tracked.not_finite():
-            self.roll_back()
-        else:
-            self.position.seconds += max(time.perf_counter() - self._since, 0.0)
+    def halt(self) -> dict[str, np.ndarray]:
+        """After an interrupt between steps: the state, or the last good one if it is not finite."""
+        arrays = self.tracked.arrays()
+        if all_finite(arrays):
+            return arrays
+        self.roll_back()
+        return self.snapshot.arrays
 
     def _diverged(self) -> None:
         """Find out where the first value that is not finite was made.
@@ -177,7 +174,6 @@ class Loop:
             NumericsError, DataError: always.
         """
         self.roll_back()
-        self.tracked.push()
         try:
             raise diagnose(self)
         finally:

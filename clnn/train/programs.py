@@ -20,6 +20,7 @@ from ..plan import Plan
 from ..runtime import Executable, Session
 from .objective import Objective
 from .sources import Source
+from .state import overwrite
 
 
 @contextlib.contextmanager
@@ -93,26 +94,28 @@ class EpochProgram:
         return self._executables[batch], batch
 
     def rehearse(self) -> None:
-        """Run each executable once, so that drivers which compile late do it now; variables must be pushed afterwards."""
+        """Run each executable once, so that drivers which compile late do it now; all variables keep their values."""
+        changed = {variable for executable in self._executables.values() for variable in executable.plan.updated}
+        before = {variable: variable.array.copy() for variable in changed}
         for executable in self._executables.values():
             executable.run_range(0, len(executable.plan.launches))
         self.session.finish()
+        for variable, array in before.items():
+            overwrite(variable, array)
 
     def take_totals(self) -> np.ndarray:
         """(loss · images, hits, images) since they were taken last; waits for the device."""
-        totals = self.state.totals
-        taken = self.session.pull(totals).astype(np.float64)
-        totals.array[...] = 0
-        self.session.push(totals)
+        totals = self.state.totals.array
+        taken = totals.astype(np.float64)
+        totals[...] = 0
         return taken
 
     def evaluate(self) -> dict:
         """Loss, accuracy and count over the whole source; for programs without optimiser."""
         state, source = self.state, self.source
         for variable in (state.cursor, state.totals):
-            variable.array[...] = 0
-            self.session.push(variable)
-        source.begin(self.session, 0, 0)
+            overwrite(variable, np.zeros(()))
+        source.begin(0, 0)
         sums, cursor, taken = np.zeros(3), 0, 0
         try:
             while cursor < source.count:

@@ -45,7 +45,12 @@ class Source:
     def check_labels(self, classes: int) -> None:
         """Refuse labels that a model with ``classes`` outputs cannot have."""
 
-    def begin(self, session: Session, epoch: int, cursor: int) -> None:
+    def refresh(self) -> None:
+        """Notice changes of the user to the data: it is sent to the device anew."""
+        for variable in self.variables:
+            variable.touch()
+
+    def begin(self, epoch: int, cursor: int) -> None:
         """Make the next batch that of ``epoch`` at image ``cursor``."""
 
     def feed(self, executable: Executable) -> None:
@@ -95,9 +100,8 @@ class Resident(_Arrays):
         images, labels, order = (graph.variable(v) for v in self.variables)
         return gather_batch(graph, images, labels, order, state, batch, **self.options)
 
-    def begin(self, session, epoch, cursor):
+    def begin(self, epoch, cursor):
         self._order.array[...] = self.order(epoch)
-        session.push(self._order)
 
 
 class _Streamed(Source):
@@ -142,7 +146,7 @@ class Streamed(_Streamed, _Arrays):
         _Streamed.check_labels(self, classes)
         _Arrays.check_labels(self, classes)
 
-    def begin(self, session, epoch, cursor):
+    def begin(self, epoch, cursor):
         self.close()
         order = self.order(epoch)
         starts = range(cursor, self.count, self.batch)
@@ -162,7 +166,7 @@ class Loaded(_Streamed):
         return (graph.input(TensorSpec((batch, *self.loader.dataset.sample_shape)), "images"),
                 graph.input(TensorSpec((batch,), "int32"), "labels"))
 
-    def begin(self, session, epoch, cursor):
+    def begin(self, epoch, cursor):
         self.close()
         self.loader.set_epoch(epoch)
         batches: Iterator = iter(self.loader)

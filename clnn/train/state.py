@@ -12,7 +12,6 @@ from ..ir import Variable
 from ..nn import Module
 from ..ops.step import StepState
 from ..optim import Optimizer
-from ..runtime import Session
 
 
 @dataclass
@@ -51,33 +50,30 @@ def step_variables(state: StepState) -> dict[str, Variable]:
     return {f"state.{variable.name}": variable for variable in state.variables if variable is not state.rates}
 
 
+def overwrite(variable: Variable, array: np.ndarray) -> None:
+    """Give a variable new values, without fetching the old ones from a device."""
+    variable.holder = None
+    variable.array[...] = array
+
+
+def all_finite(arrays: Mapping[str, np.ndarray]) -> bool:
+    return all(np.isfinite(array).all() for array in arrays.values())
+
+
 class Tracked:
-    """The variables of a run. Host arrays are the truth outside a run, their device copies inside it."""
+    """The variables of a run by name."""
 
-    def __init__(self, named: Mapping[str, Variable], session: Session):
-        self.named, self.session = dict(named), session
-
-    def pull(self) -> None:
-        """Bring all into the host arrays; waits for the device."""
-        for variable in self.named.values():
-            self.session.pull(variable)
-
-    def push(self) -> None:
-        for variable in self.named.values():
-            self.session.push(variable)
+    def __init__(self, named: Mapping[str, Variable]):
+        self.named = dict(named)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Copies of the host arrays."""
+        """Copies of the present values; waits for the device."""
         return {name: variable.array.copy() for name, variable in self.named.items()}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write copies back into the host arrays."""
+        """Write such copies back."""
         for name, array in arrays.items():
-            self.named[name].array[...] = array
-
-    def not_finite(self) -> str | None:
-        """The name of the first variable whose host array holds NaN or infinity."""
-        return next((name for name, variable in self.named.items() if not np.isfinite(variable.array).all()), None)
+            overwrite(self.named[name], array)
 
 
 def load_arrays(named: Mapping[str, Variable], arrays: Mapping[str, np.ndarray], path: object) -> None:
@@ -87,11 +83,11 @@ def load_arrays(named: Mapping[str, Variable], arrays: Mapping[str, np.ndarray],
         FileError: lists what is missing or has another shape.
     """
     wrong = [f"{name} is missing" for name in named if name not in arrays]
-    wrong += [f"{name}: {arrays[name].shape} {arrays[name].dtype}, here {v.shape} {v.array.dtype}" for name, v in named.items()
-              if name in arrays and (arrays[name].shape != v.shape or arrays[name].dtype != v.array.dtype)]
+    wrong += [f"{name}: {arrays[name].shape} {arrays[name].dtype}, here {v.shape} {v.dtype}" for name, v in named.items()
+              if name in arrays and (arrays[name].shape != v.shape or arrays[name].dtype != v.dtype)]
     if wrong:
         raise FileError("the checkpoint does not fit the model and the optimiser", where=path,
                         got="; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""),
                         hint="build the model and the optimiser as they were when it was saved")
     for name, variable in named.items():
-        variable.array[...] = arrays[name]
+        overwrite(variable, arrays[name])

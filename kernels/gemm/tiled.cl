@@ -12,13 +12,14 @@ KERNEL = Kernel(
               Tunable("BN", (16, 32, 64, 128), 64, 4, "columns of a work-group's tile"),
               Tunable("BK", (8, 16, 32), 16, 3, "depth of a tile"),
               Tunable("TM", (2, 4, 8), 4, 2, "rows of an item's block"),
-              Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block")),
+              Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block"),
+              Tunable("STAGES", (1, 2), 2, 1, "tiles in local memory: with 2 a barrier less per step")),
     constraints=(Constraint(lambda p, t, target: t.BM % t.TM == 0 and t.BN % t.TN == 0, "blocks must divide the tile"),
                  Constraint(lambda p, t, target: (t.BM * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0
                             and (t.BN * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0, "all items must load equally much")),
     local_size=lambda p, t: (t.BM // t.TM * (t.BN // t.TN), 1, 1),
     global_size=lambda p, t: (-(-p.N // t.BN) * (t.BM // t.TM * (t.BN // t.TN)), -(-p.M // t.BM), p.batch * p.splits),
-    local_bytes=lambda p, t: 4 * t.BK * (t.BM + t.BN + 8),
+    local_bytes=lambda p, t: 4 * t.STAGES * t.BK * (t.BM + t.BN + 8),
 )
 
 def vector(count):
@@ -26,41 +27,70 @@ def vector(count):
     return 4 if count % 4 == 0 else 2 if count % 2 == 0 else 1
 %>
 <%
+vectors = {1: "float", 2: "float2", 4: "float4"}
 items = t.BM // t.TM * (t.BN // t.TN)
 across = t.BN // t.TN                       # items side by side in a tile
 vm, vn = vector(t.TM), vector(t.TN)
 pitch_a, pitch_b = t.BM + 4, t.BN + 4       # padding keeps float4 alignment and spreads the banks
-loads_a, loads_b = t.BM * t.BK // items, t.BN * t.BK // items
+def width(view, elements):
+    """Elements that one load takes."""
+    return 4 if view.quads() and elements % (4 * items) == 0 else 1
+
+wide_a, wide_b = width(p.a, t.BM * t.BK), width(p.b, t.BN * t.BK)
+loads_a, loads_b = t.BM * t.BK // items // wide_a, t.BN * t.BK // items // wide_b
 depth = -(-(-(-p.K // t.BK)) // p.splits) * t.BK        # of K, for one split
 ragged_k = p.K % depth != 0 or depth % t.BK != 0
-vectors = {1: "float", 2: "float2", 4: "float4"}
 
-def place(view, extent, i):
-    """(row, column) in the tile of the i-th element that an item loads; loads run along the contiguous direction."""
+def place(view, extent, i, wide):
+    """(row, column) in the tile of the i-th load of an item; loads run along the contiguous direction."""
     e = f"(item + {i * items})"
     if view.row_contiguous:
-        return f"{e} % {extent[0]}", f"{e} / {extent[0]}"
-    return f"{e} / {extent[1]}", f"{e} % {extent[1]}"
+        return f"{e} % {extent[0] // wide} * {wide}", f"{e} / {extent[0] // wide}"
+    return f"{e} / {extent[1] // wide}", f"{e} % {extent[1] // wide} * {wide}"
+
+def loaded(view, pointer, wide):
+    return view.load(pointer, "at") if wide == 1 else f"*(__global const float4*)({pointer} + at)"
 
 def fetch(k0):
     """Statements that load the tiles at depth k0 into registers; what lies outside is zero."""
     text = []
     for i in range(loads_a):
-        r, c = place(p.a, (t.BM, t.BK), i)
+        r, c = place(p.a, (t.BM, t.BK), i, wide_a)
         guard = f"m < {p.M} && " if p.M % t.BM else ""
         text.append(f"{{ const int m = m0 + {r}, k = {k0} + {c}; {p.a.row('m', 'r')} {p.a.col('k', 'c')} "
-                    f"{p.a.locate('r', 'c', 'at', 'g')} next_a[{i}] = {guard}k < k_last ? {p.a.load('a', 'at')} : 0.0f; }}")
+                    f"{p.a.locate('r', 'c', 'at', 'g')} next_a[{i}] = {guard}k < k_last ? {loaded(p.a, 'a', wide_a)} : ({vectors[wide_a]})(0.0f); }}")
     for i in range(loads_b):
-        r, c = place(p.b, (t.BK, t.BN), i)
+        r, c = place(p.b, (t.BK, t.BN), i, wide_b)
         guard = f"n < {p.N} && " if p.N % t.BN else ""
         text.append(f"{{ const int k = {k0} + {r}, n = n0 + {c}; {p.b.row('k', 'r')} {p.b.col('n', 'c')} "
-                    f"{p.b.locate('r', 'c', 'at', 'g')} next_b[{i}] = {guard}k < k_last ? {p.b.load('b', 'at')} : 0.0f; }}")
+                    f"{p.b.locate('r', 'c', 'at', 'g')} next_b[{i}] = {guard}k < k_last ? {loaded(p.b, 'b', wide_b)} : ({vectors[wide_b]})(0.0f); }}")
+    return "\n        ".join(text)
+
+def put(tile, pitch, depth_at, across_at, wide, along_depth, value):
+    """Statements that store a loaded element, or four of them, in local memory at (depth, across)."""
+    if wide == 1:
+        return f"{tile}[({depth_at}) * {pitch} + {across_at}] = {value};"
+    if not along_depth:
+        return f"*(__local float4*)&{tile}[({depth_at}) * {pitch} + {across_at}] = {value};"
+    return " ".join(f"{tile}[({depth_at} + {q}) * {pitch} + {across_at}] = {value}.s{q};" for q in range(4))
+
+def stage():
+    """Statements that bring the loaded elements into the tiles of local memory."""
+    text = []
+    for i in range(loads_a):
+        r, c = place(p.a, (t.BM, t.BK), i, wide_a)
+        text.append(put("As", pitch_a, c, r, wide_a, not p.a.row_contiguous, f"next_a[{i}]"))
+    for i in range(loads_b):
+        r, c = place(p.b, (t.BK, t.BN), i, wide_b)
+        text.append(put("Bs", pitch_b, r, c, wide_b, p.b.row_contiguous, f"next_b[{i}]"))
     return "\n        ".join(text)
 %>
 ${signature}
 {
-    __local float As[${t.BK * pitch_a}] __attribute__((aligned(16)));
-    __local float Bs[${t.BK * pitch_b}] __attribute__((aligned(16)));
+    __local float A_tiles[${t.STAGES * t.BK * pitch_a}] __attribute__((aligned(16)));
+    __local float B_tiles[${t.STAGES * t.BK * pitch_b}] __attribute__((aligned(16)));
+    __local float* As = A_tiles;
+    __local float* Bs = B_tiles;
     const int item = get_local_id(0), tx = item % ${across}, ty = item / ${across};
     const int m0 = get_group_id(1) * ${t.BM}, n0 = get_group_id(0) * ${t.BN};
     const int z = get_group_id(2), g = z / ${p.splits};
@@ -76,21 +106,15 @@ ${signature}
     #pragma unroll
     for (int i = 0; i < ${t.TM}; ++i) sums[i] = 0.0f;
 % endif
-    float next_a[${loads_a}], next_b[${loads_b}];
+    ${vectors[wide_a]} next_a[${loads_a}];
+    ${vectors[wide_b]} next_b[${loads_b}];
 
-    ${fetch("k_first")}
+        ${fetch("k_first")}
+        ${stage()}
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (int k0 = k_first; k0 < k_last; k0 += ${t.BK}) {
-% for i in range(loads_a):
-<% r, c = place(p.a, (t.BM, t.BK), i) %>
-        As[(${c}) * ${pitch_a} + ${r}] = next_a[${i}];
-% endfor
-% for i in range(loads_b):
-<% r, c = place(p.b, (t.BK, t.BN), i) %>
-        Bs[(${r}) * ${pitch_b} + ${c}] = next_b[${i}];
-% endfor
-        barrier(CLK_LOCAL_MEM_FENCE);
         if (k0 + ${t.BK} < k_last) {
-            ${fetch("k0 + %d" % t.BK)}
+        ${fetch("k0 + %d" % t.BK)}
         }
         #pragma unroll
         for (int k = 0; k < ${t.BK}; ++k) {
@@ -109,6 +133,16 @@ ${signature}
             #pragma unroll
             for (int i = 0; i < ${t.TM}; ++i) sums[i] += av[i];
 % endif
+        }
+        // The loaded tile becomes the present one: in the other half of local memory, or in its place once all are done with it.
+% if t.STAGES == 2:
+        As = As == A_tiles ? A_tiles + ${t.BK * pitch_a} : A_tiles;
+        Bs = Bs == B_tiles ? B_tiles + ${t.BK * pitch_b} : B_tiles;
+% else:
+        barrier(CLK_LOCAL_MEM_FENCE);
+% endif
+        if (k0 + ${t.BK} < k_last) {
+        ${stage()}
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

@@ -171,7 +171,7 @@ def test_wrong_names_and_options(capsys, arguments, expected):
 
 def test_importing_is_quick():
     """Nothing heavy is imported before a command runs."""
-    code = ("import sys, clnn.cli; clnn.cli.entry.make_parser(); "
-            "print([m for m in ('pyopencl', 'matplotlib', 'rich.table', 'PIL', 'sklearn', 'clnn.train', 'clnn.data') if m in sys.modules])")
+    heavy = ["pyopencl", "matplotlib", "rich.table", "PIL", "sklearn", "clnn.train", "clnn.data"]
+    code = f"import sys, clnn.cli; clnn.cli.entry.make_parser(); print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
