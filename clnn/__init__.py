@@ -6,5 +6,13 @@ from .errors import ClnnError
 from .runtime import Device, devices
 from .version import __version__
 
+__all__ = ["ClnnError", "Device", "History", "Trainer", "__version__", "compile", "devices", "evaluate", "ops", "vjp"]
 
-__all__ = ["ClnnError", "__version__", "Device", "compile", "devices", "evaluate", "ops", "vjp"]
+
+def __getattr__(name: str):
+    """``Trainer`` and ``History``, imported when they are first used."""
+    if name in ("History", "Trainer"):
+        from . import train
+        return getattr(train, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+

@@ -13,7 +13,7 @@ from . import ops
 from .ir import Graph, TensorSpec, Value, Variable
 from .ops.step import StepState
 from .passes import FROZEN, INFERENCE, TRAINING, Pass, run_passes
-from .passes.choose_lowerings import offer_for
+from .passes.choose_lowerings import describe_lowerings, offer_for
 from .plan import make_plan
 from .runtime import Device, Executable, select_device, session
 from .runtime.program import KernelBuildError
@@ -74,6 +74,8 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
             continue
         if config.debug >= 1:
             print(plan.summary(), flush=True)
+        if config.debug >= 3:
+            print(describe_lowerings(graph), flush=True)
         return graph, executable
 
 

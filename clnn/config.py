@@ -36,6 +36,14 @@ def _path(text: str) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(text)
+        return text
+    return parse
+
+
 @dataclass(frozen=True)
 class Knob:
     """One environment variable: its name, how its text is read, the default text and what it does."""
@@ -60,6 +68,10 @@ KNOBS: dict[str, Knob] = {
     "layout": Knob("CLNN_LAYOUT", str, "auto", "image layout to prefer: auto, NCHW or NHWC", "auto, NCHW or NHWC"),
     "workspace": Knob("CLNN_WORKSPACE_MB", int, "1024", "largest scratch buffer a lowering may ask for, in MiB",
                       "a whole number"),
+    "tune": Knob("CLNN_TUNE", _one_of("off", "lookup", "search"), "lookup",
+                 "off: built-in choices; lookup: use what was measured; search: also measure what was not", "off, lookup or search"),
+    "tune_store": Knob("CLNN_TUNE_STORE", _path, "", "file of tuning results, instead of tune/results.jsonl in the cache folder",
+                       "a file"),
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from .errors import ArgumentError
 from .ir import Graph
 from .ops.step import StepState
+from .passes.choose_lowerings import describe_lowerings
 from .runtime import Executable, Session
 from .runtime.profiler import Profile, profile
 
@@ -51,12 +52,7 @@ class Step:
 
     def explain(self) -> str:
         """The graph, the lowering of each node with the refusals that led to it, the launches and the memory."""
-        lines = [str(self.graph), "", "lowerings"]
-        for node in self.graph.nodes:
-            if node.offer is not None and node.offer.launches:
-                lines.append(f"  {node.path or '-'} {node.op.name}: {node.lowering}")
-                lines += [f"      not {name}: {reason}" for name, reason in node.refusals]
-        return "\n".join([*lines, "", str(self.plan)])
+        return "\n\n".join([str(self.graph), describe_lowerings(self.graph), str(self.plan)])
 
     def profile(self, repeats: int = 5) -> Profile:
         """Time every launch on the device; see :class:`clnn.runtime.profiler.Profile`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MODELS = "lenet5, mlp, one_hidden, two_hidden, vgg_small, vgg16 or resnet18"
 DATA = "digits, mnist, cifar10, or the path of a folder or archive of images in class folders"
 
 
@@ -24,15 +23,19 @@ class Images:
 
 
 IMAGES: dict[str, Images] = {
-    #                     sample          digits  folder
-    "lenet5":      Images((1, 28, 28),    28,     28),
-    "mlp":         Images((1, 28, 28),    None,   28),
-    "one_hidden":  Images((1, 28, 28),    None,   28),
-    "two_hidden":  Images((1, 28, 28),    None,   28),
-    "vgg_small":   Images((3, 32, 32),    16,     32),
-    "vgg16":       Images((3, 224, 224),  32,     224),
-    "resnet18":    Images((3, 32, 32),    16,     224),
+    #                       sample          digits  folder
+    "lenet5":        Images((1, 28, 28),    28,     28),
+    "mlp":           Images((1, 28, 28),    None,   28),
+    "one_hidden":    Images((1, 28, 28),    None,   28),
+    "two_hidden":    Images((1, 28, 28),    None,   28),
+    "vgg_small":     Images((3, 32, 32),    16,     32),
+    "vgg16":         Images((3, 224, 224),  32,     224),
+    "resnet18":      Images((3, 32, 32),    16,     224),
+    "resnet50":      Images((3, 224, 224),  32,     224),
+    "mobilenet_v2":  Images((3, 224, 224),  32,     224),
 }
+
+MODELS = ", ".join(IMAGES)
 
 #: shape and classes of the data sets of fixed shape, known without reading them
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -50,19 +53,21 @@ class Settings:
     schedule: str
     weight_decay: float = 0.0
     augment: str | None = None
+    warmup_epochs: float = 0.0
 
 
 #: the first row whose model and data fit counts; "*" fits all
 TRAINING: tuple[tuple[str, str, Settings], ...] = (
-    # model       data        epochs batch  optimizer lr     schedule     decay  augmentation
+    # model       data                epochs batch optimizer lr     schedule     decay  augmentation warm-up
     ("lenet5",     "digits",  Settings(20,  32,    "adam",   2e-3,  "one-cycle")),
-    ("lenet5",     "mnist",   Settings(3,   64,    "adam",   3e-3,  "one-cycle")),
+    ("lenet5",     "mnist",   Settings(3,   32,    "adam",   2e-3,  "one-cycle", 0.0,   None,        0.3)),
     ("lenet5",     "cifar10", Settings(20,  64,    "adam",   2e-3,  "one-cycle", 0.0,   "crop-flip")),
     ("two_hidden", "mnist",   Settings(3,   64,    "adam",   2e-3,  "one-cycle")),
     ("resnet18",   "cifar10", Settings(30,  128,   "sgd",    0.1,   "one-cycle", 5e-4,  "crop-flip")),
     ("vgg_small",  "cifar10", Settings(20,  128,   "sgd",    0.05,  "one-cycle", 5e-4,  "crop-flip")),
     ("vgg16",      "*",       Settings(30,  64,    "sgd",    0.01,  "cosine",    5e-4)),
     ("resnet18",   "*",       Settings(20,  64,    "sgd",    0.05,  "one-cycle", 5e-4)),
+    ("resnet50",   "*",       Settings(20,  64,    "sgd",    0.05,  "one-cycle", 1e-4)),
     ("*",          "digits",  Settings(30,  32,    "adam",   2e-3,  "one-cycle")),
     ("*",          "mnist",   Settings(3,   64,    "adam",   1e-3,  "one-cycle")),
     ("*",          "*",       Settings(20,  64,    "adam",   1e-3,  "one-cycle")),

@@ -11,9 +11,6 @@ from .parser import add_json
 if TYPE_CHECKING:
     from ..runtime import Device
 
-#: the probed features that have a column of their own
-FEATURES = ("fp16", "fp64", "subgroups")
-
 
 def add(commands) -> argparse.ArgumentParser:
     """Declare the command."""
@@ -45,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
     for platform in dict.fromkeys(entry["platform"] for entry in found):
         mine = [entry for entry in found if entry["platform"] == platform]
         console.heading(f"{platform} ({mine[0]['version']})")
-        console.table(("", "id", "name", "kind", "units", "MHz", "global", "local", *FEATURES, "driver"),
+        console.table(("", "id", "name", "kind", "units", "MHz", "global", "local", "features", "driver"),
                       [_row(entry) for entry in mine], right=("units", "MHz", "global", "local"),
                       strong=[number for number, entry in enumerate(mine) if entry["default"]])
     return 0
@@ -63,6 +60,7 @@ def _default() -> str | None:
 
 
 def _row(entry: dict) -> list:
-    has = ["yes" if feature in entry["features"] else "no" for feature in FEATURES]
+    features = ", ".join(entry["features"]) or "none"
+    sizes = [console.size(entry[key]) for key in ("global_memory", "local_memory")]
     return ["*" if entry["default"] else "", entry["id"], entry["name"], entry["kind"], entry["compute_units"],
-            entry["clock_mhz"], console.size(entry["global_memory"]), console.size(entry["local_memory"]), *has, entry["driver"]]
+            entry["clock_mhz"], *sizes, features, entry["driver"]]

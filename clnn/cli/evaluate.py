@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import console
-from .data import load_for_trainer, load_trainer
+from .data import load_for_trained, load_trained
 from .defaults import DATA
 from .parser import add_data_root, add_device, add_json, count
 
@@ -35,15 +35,16 @@ def add(commands) -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> int:
     """Evaluate one model."""
-    trainer = load_trainer(given.model, given.device)
-    data = load_for_trainer(given.data, trainer, given.data_root, given.split)
+    trained = load_trained(given.model, given.device)
+    trainer, classes = trained.trainer, trained.classes
+    data = load_for_trained(given.data, trained, given.data_root, given.split)
     found = {key: float(value) for key, value in trainer.evaluate(data, batch_size=given.batch_size).items()}
     found["count"] = int(found["count"])
     report: dict = {"model": given.model, "data": given.data, "split": given.split, **found}
     if given.detailed:
         confusion = confusion_matrix(trainer.predict(data.images, batch_size=given.batch_size).argmax(1), data.labels,
-                                     len(trainer.classes))
-        report |= {"classes": by_class(confusion, trainer.classes), "confused": confused_pairs(confusion, trainer.classes)}
+                                     len(classes))
+        report |= {"classes": by_class(confusion, classes), "confused": confused_pairs(confusion, classes)}
     if given.json:
         console.print_json(report)
         return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
-from .data import default_size, load_for_model, load_trainer
+from .data import default_size, load_for_model, load_trained
 from .defaults import DATA, IMAGES, MODELS, SHAPES
 from .parser import add_data_root, add_device, count, extents
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..nn import Module
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse._ActionsContainer) -> None:
     """Declare the options of the fully connected models."""
     parser.add_argument("--hidden", type=extents, metavar="N,N…",
                         help="widths of the hidden layers of mlp, one_hidden or two_hidden")
@@ -100,8 +100,8 @@ def _from_file(given: argparse.Namespace) -> Subject:
              "--activation": given.activation}
     if said := [name for name, value in fixed.items() if value is not None]:
         raise ArgumentError("the model file says this already", where=given.model, got=", ".join(said), hint="leave it out")
-    trainer = load_trainer(given.model, given.device)
-    return Subject(given.model, trainer.model, tuple(trainer.sample_shape), len(trainer.classes))
+    trained = load_trained(given.model, given.device)
+    return Subject(given.model, trained.trainer.model, trained.sample_shape, len(trained.classes))
 
 
 def _shape_of(data: str, model: str, root: str | None) -> tuple[tuple[int, ...], int]:

@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", lambda prog: argparse.HelpFormatter(prog, max_help_position=30))
         super().__init__(*args, **options)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None):
         found, rest = self.parse_known_args(args, namespace)
         if rest:
             self._refuse(getattr(found, "parser", None) or self, rest)
@@ -86,7 +86,7 @@ def extents(text: str) -> tuple[int, ...]:
 
 # -- options that several commands share --------------------------------------------------------------------------------
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """``--device``."""
     parser.add_argument("--device", default="auto", metavar="NAME",
                         help="OpenCL device: a part of its name, platform:device as `clnn devices` shows it, or auto, which "
@@ -98,7 +98,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for other programs")
 
 
-def add_data_root(parser: argparse.ArgumentParser) -> None:
+def add_data_root(parser: argparse._ActionsContainer) -> None:
     """``--data-root``."""
     parser.add_argument("--data-root", metavar="FOLDER",
                         help="where to look for data sets first, before CLNN_DATA and the download cache")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, FileError
 from . import console
-from .data import load_trainer
+from .data import load_trained
 from .parser import add_device, add_json, count
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ def add(commands) -> argparse.ArgumentParser:
 def run(given: argparse.Namespace) -> int:
     """Classify files."""
     import numpy as np
-    trainer = load_trainer(given.model, given.device)
-    shape = tuple(trainer.sample_shape)
+    trained = load_trained(given.model, given.device)
+    shape = trained.sample_shape
     if len(shape) != 3:
         raise ArgumentError("the model does not take images", where=given.model, got=shape, expected="a shape (C, H, W)")
     images, failures = read_images(given.images, shape)
     if given.invert:
         images = {path: 255 - image for path, image in images.items()}
-    probabilities = np.zeros((0, len(trainer.classes)))
+    probabilities = np.zeros((0, len(trained.classes)))
     if images:
         stacked = np.stack(list(images.values()))
-        probabilities = trainer.predict(stacked, batch_size=min(given.batch_size, len(stacked)))
-    found = {path: ranking(row, trainer.classes, given.top) for path, row in zip(images, probabilities, strict=True)}
+        probabilities = trained.trainer.predict(stacked, batch_size=min(given.batch_size, len(stacked)))
+    found = {path: ranking(row, trained.classes, given.top) for path, row in zip(images, probabilities, strict=True)}
     if given.json:
         console.print_json([{"file": str(path), "predictions": found[path]} if path in found
                             else {"file": str(path), "error": str(failures[path])} for path in given.images])

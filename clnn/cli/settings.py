@@ -30,7 +30,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--schedule", choices=SCHEDULES,
                        help="learning rate over time: constant; step: a tenth after each third; cosine: down to 0 along half a "
                             "cosine; one-cycle: up and down again")
-    group.add_argument("--warmup-epochs", type=positive, metavar="E", default=None,
+    group.add_argument("--warmup-epochs", type=positive, metavar="E",
                        help="epochs in which the learning rate rises; one-cycle rises for 0.3 of all by itself")
     group.add_argument("--augment", choices=("none", "crop-flip"),
                        help="crop-flip: shift each training image by up to 4 pixels and mirror half of them")
@@ -44,7 +44,6 @@ class Chosen:
 
     settings: Settings
     momentum: float
-    warmup_epochs: float
 
     def __str__(self) -> str:
         s = self.settings
@@ -54,8 +53,8 @@ class Chosen:
         if s.weight_decay:
             parts.append(f"weight decay {s.weight_decay:g}")
         parts += [f"batch {s.batch_size}", f"{s.epochs} epoch{'s' if s.epochs > 1 else ''}"]
-        if self.warmup_epochs:
-            parts.append(f"{self.warmup_epochs:g} of warm-up")
+        if s.warmup_epochs:
+            parts.append(f"{s.warmup_epochs:g} of warm-up")
         if s.augment:
             parts.append(s.augment)
         return ", ".join(parts)
@@ -70,18 +69,17 @@ def choose(given: argparse.Namespace, model: str, data: str) -> Chosen:
     row = training_settings(model, data)
     if given.optimizer not in (None, row.optimizer):
         row = replace(row, optimizer=given.optimizer, lr=LEARNING_RATES[given.optimizer])
-    said = {name: getattr(given, name) for name in ("epochs", "batch_size", "lr", "weight_decay", "schedule")}
+    said = {name: getattr(given, name) for name in ("epochs", "batch_size", "lr", "weight_decay", "schedule", "warmup_epochs")}
     row = replace(row, **{name: value for name, value in said.items() if value is not None})
     if given.augment is not None:
         row = replace(row, augment=None if given.augment == "none" else given.augment)
     if given.momentum is not None and row.optimizer != "sgd":
         raise ArgumentError("only sgd has a momentum", where="--momentum", got=f"--optimizer {row.optimizer}",
                             hint="add --optimizer sgd, or leave the momentum out")
-    warmup = given.warmup_epochs or 0.0
-    if warmup and warmup >= row.epochs:
-        raise ArgumentError("the warm-up does not end within the training", where="--warmup-epochs", got=f"{warmup:g}",
-                            expected=f"below {row.epochs}, the number of epochs")
-    return Chosen(row, MOMENTUM if given.momentum is None else given.momentum, warmup)
+    if row.warmup_epochs >= row.epochs:
+        raise ArgumentError("the warm-up does not end within the training", where="--warmup-epochs",
+                            got=f"{row.warmup_epochs:g}", expected=f"below {row.epochs}, the number of epochs")
+    return Chosen(row, MOMENTUM if given.momentum is None else given.momentum)
 
 
 def make_schedule(chosen: Chosen, steps_per_epoch: int) -> Schedule:
@@ -89,7 +87,7 @@ def make_schedule(chosen: Chosen, steps_per_epoch: int) -> Schedule:
     from ..optim import schedules
     s = chosen.settings
     total = s.epochs * steps_per_epoch
-    warmup = round(chosen.warmup_epochs * steps_per_epoch)
+    warmup = round(s.warmup_epochs * steps_per_epoch)
     if s.schedule == "one-cycle" and total >= 2:
         return schedules.OneCycle(s.lr, total, warmup / total) if warmup else schedules.OneCycle(s.lr, total)
     rest = max(total - warmup, 1)

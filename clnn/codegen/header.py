@@ -52,6 +52,7 @@ class Kernel:
         tunables, constraints, features: the space, its rules, the probed features needed.
         in_place: (store, read) pairs: the store may overwrite that input, because each item reads what it overwrites first.
         choose: tunables that depend on the problem and the target, as a function of (problem, target).
+        seeds: configurations from which the tuner starts, at most 40; what one leaves out is taken from ``choose``.
     """
 
     summary: str
@@ -66,6 +67,7 @@ class Kernel:
     features: tuple[str, ...] = ()
     in_place: tuple[tuple[str, str], ...] = ()
     choose: Callable[[SimpleNamespace, Target], dict] = field(default=lambda p, target: {})
+    seeds: tuple[Mapping[str, object], ...] = ()
 
     def defaults(self, problem: SimpleNamespace, target: Target) -> dict[str, object]:
         """The configuration used where nothing is measured."""

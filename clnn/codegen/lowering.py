@@ -6,7 +6,7 @@ applies. Tails fused into an operator's outputs are attached here, once for all 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -33,6 +33,14 @@ class Tail(NamedTuple):
     outputs: tuple[TensorSpec, ...]
 
 
+class Choice(NamedTuple):
+    """A decision of a lowering itself, such as into how many parts a sum is split: the value taken, and those it could have taken."""
+
+    name: str
+    value: object
+    values: tuple
+
+
 @dataclass(frozen=True)
 class Launch:
     """One kernel with the tensors bound to its parameters: ``reads`` in order, then per store its operands and outputs."""
@@ -54,20 +62,26 @@ class Launch:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a lowering would run: launches in order, and the scratch tensors they need."""
+    """What a lowering would run: launches in order, the scratch tensors they need, and the choices that led to them."""
 
     launches: tuple[Launch, ...]
     work: tuple[TensorSpec, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 class Context:
-    """Collects the launches of one offer. ``reads`` and ``stores`` map template parameters to operands, with helpers to name them."""
+    """Collects the launches of one offer. ``reads`` and ``stores`` map template parameters to operands, with helpers to name them.
+
+    ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice of the
+    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``.
+    """
 
     def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
                  config: dict | None = None):
         self.inputs, self.outputs, self.target, self.config = inputs, outputs, target, config
         self._launches: list[Launch] = []
         self._work: list[TensorSpec] = []
+        self._choices: dict[str, Choice] = {}
 
     def input(self, index: int) -> Operand:
         return Operand("in", index)
@@ -83,12 +97,34 @@ class Context:
     def spec(self, operand: Operand) -> TensorSpec:
         return {"in": self.inputs, "out": self.outputs, "work": self._work}[operand.kind][operand.index]
 
+    def choice(self, name: str, default, values: tuple):
+        """A decision of the lowering that the configuration may make.
+
+        Args:
+            default: what is taken where nothing is configured; it counts as allowed.
+            values: what else may be taken; all must give the same result.
+
+        Raises:
+            LoweringError: if the configuration asks for something else.
+        """
+        allowed = tuple(dict.fromkeys((*values, default)))
+        taken = (self.config or {}).get(name, default)
+        if taken not in allowed:
+            raise LoweringError(f"the choice {name} cannot be {taken!r} here, only {', '.join(map(str, allowed))}")
+        self._choices[name] = Choice(name, taken, allowed)
+        return taken
+
+    def tunables(self, template: str) -> dict[str, object]:
+        """What the configuration says about a template."""
+        given = self.config or {}
+        return {name: value for name, value in given.items() if not isinstance(value, Mapping)} | given.get(template, {})
+
     def launch(self, template: str, problem: dict[str, object], reads: dict[str, Operand], stores: dict[str, Operand],
                config: dict | None = None) -> None:
         """Append a launch of ``template``."""
         kernel = specify(template, self.target, problem, {name: self.spec(op).dtype for name, op in reads.items()},
                          {name: Store(self.spec(op)) for name, op in stores.items()},
-                         {**(config or {}), **(self.config or {})}, max((self.spec(op).size for op in reads.values()), default=0))
+                         {**(config or {}), **self.tunables(template)}, max((self.spec(op).size for op in reads.values()), default=0))
         self._launches.append(Launch(kernel, tuple(reads[name] for name, _ in kernel.reads),
                                      tuple((stores[name],) for name, _ in kernel.stores)))
 
@@ -100,9 +136,10 @@ class Context:
         """Take over a whole offer."""
         self._launches += offer.launches
         self._work += offer.work
+        self._choices |= {choice.name: choice for choice in offer.choices}
 
     def offer(self) -> Offer:
-        return Offer(tuple(self._launches), tuple(self._work))
+        return Offer(tuple(self._launches), tuple(self._work), tuple(self._choices.values()))
 
 
 @dataclass(frozen=True)
@@ -194,4 +231,4 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
                 reads.append(read)
             launch = replace(launch, reads=tuple(reads))
         launches.append(Launch(replace(launch.kernel, stores=tuple(stores)), launch.reads, tuple(groups)))
-    return Offer(tuple(launches), offer.work)
+    return Offer(tuple(launches), offer.work, offer.choices)

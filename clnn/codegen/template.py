@@ -71,6 +71,8 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     body = _load(spec.template).render_unicode(p=spec.p, t=spec.t, signature=signature, store=store_hook,
                                                has=lambda name: name in stores or name in dict(spec.reads), c_types=C_TYPES,
                                                dtypes=dict(spec.reads), local_size=local)
+    if "clnn_uniform(" in body and "define CLNN_PHILOX" not in body:        # any store may draw random numbers
+        body = _lookup().get_template("/lib/philox.mako").get_def("functions").render_unicode() + body
     text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
     text = text.replace("index_t", "long" if spec.wide else "int")
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -62,6 +62,8 @@ class Node:
     refusals: list[tuple[str, str]] = field(default_factory=list)
     #: the launches of the chosen lowering (clnn.codegen.lowering.Offer)
     offer: object = None
+    #: what the tuner says about the choice
+    note: str = ""
 
 
 class Graph:
@@ -159,7 +161,7 @@ class Graph:
             copy._variables[key] = take(value)
         for node in self.nodes:
             twin = Node(node.op, tuple(take(value) for value in node.inputs), node.path, (), node.lowering, list(node.refusals),
-                        node.offer)
+                        node.offer, node.note)
             twin.outputs = tuple(Value(copy, value.spec, value.name, twin, value.index) for value in node.outputs)
             mapped.update(zip(node.outputs, twin.outputs, strict=True))
             copy.nodes.append(twin)

@@ -100,6 +100,9 @@ class Conv2dDgrad(Convolution):
     tail_outputs = (0,)
 
     def infer(self, dy, w):
+        if dy.shape[1:] != (w.shape[0], *self.output_size(*self.size, *w.shape[2:])):
+            raise ShapeError("the gradient does not fit the image and the filters", where="conv2d dgrad", got=dy.shape,
+                             expected=(dy.shape[0], w.shape[0], *self.output_size(*self.size, *w.shape[2:])))
         return (TensorSpec((dy.shape[0], w.shape[1] * self.groups, *self.size), dy.dtype, dy.layout),)
 
     def grad(self, inputs, outputs, cotangents):
@@ -137,6 +140,9 @@ class Conv2dWgrad(Convolution):
     tail_outputs = (0, 1)
 
     def infer(self, x, dy):
+        if (x.shape[0], *self.output_size(*x.shape[2:], *self.window)) != (dy.shape[0], *dy.shape[2:]):
+            raise ShapeError("the gradient does not fit the image and the filters", where="conv2d wgrad", got=dy.shape,
+                             expected=(x.shape[0], dy.shape[1], *self.output_size(*x.shape[2:], *self.window)))
         dw = TensorSpec((dy.shape[1], x.shape[1] // self.groups, *self.window), x.dtype)
         return (dw, TensorSpec((dy.shape[1],), x.dtype)) if self.row_sum else (dw,)
 

@@ -24,7 +24,7 @@ class Gemm:
 
 
 #: (BM, BN, BK, TM, TN) and the share of the peak that a full machine reaches with it, as a guide for choosing
-TILES = (((128, 128, 16, 8, 8), 1.0), ((128, 64, 16, 8, 4), 0.8), ((64, 128, 16, 4, 8), 0.8), ((64, 64, 16, 4, 4), 0.6),
+TILES = (((128, 128, 16, 8, 8), 1.0), ((128, 64, 16, 8, 4), 0.85), ((64, 128, 16, 4, 8), 0.75), ((64, 64, 16, 8, 4), 0.75),
          ((32, 64, 16, 2, 4), 0.4), ((64, 32, 16, 4, 2), 0.4), ((32, 32, 16, 2, 2), 0.25), ((16, 32, 32, 1, 2), 0.15))
 
 
@@ -70,7 +70,7 @@ def launch_gemm(context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand,
         context.launch("gemm/simple", problem, {"a": a, "b": b}, {"c": c, **sums})
         return
     config, splits = choose_tile(gemm, context.target) if kind == "tiled" else ({}, cpu_splits(gemm, context.target))
-    problem["splits"] = splits
+    problem["splits"] = splits = context.choice("splits", splits, tuple(s for s in (1, 2, 4, 8, 16, 32, 64) if s == 1 or k // s >= 16))
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
         return

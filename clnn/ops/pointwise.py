@@ -117,7 +117,8 @@ def map_layouts(op: Map, inputs, outputs):
 def emit_map(op: Map, context: Context) -> None:
     shift = {arg(i): arg(i + 1) for i in range(len(context.inputs))}
     store = Store(context.outputs[0], substitute(op.exprs, shift), context.inputs, context.outputs)
-    kernel = specify("pointwise/map", context.target, {"N": context.outputs[0].size}, {}, {"y": store}, context.config)
+    kernel = specify("pointwise/map", context.target, {"N": context.outputs[0].size}, {}, {"y": store},
+                     context.tunables("pointwise/map"))
     operands = (*(Operand("in", i) for i in range(len(context.inputs))), *(Operand("out", i) for i in range(len(context.outputs))))
     context.add(Launch(kernel, (), (operands,)))
 

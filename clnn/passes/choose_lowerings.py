@@ -24,11 +24,11 @@ def choose_lowerings(graph: Graph, target: Target) -> Graph:
 def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset()) -> Offer:
     """Choose a lowering for one node; ``banned`` names those that failed to build."""
     inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
-    wanted = config.lowering.get(node.op.name) or config.lowering.get(getattr(node.op, "base_name", ""))
+    wanted = config.lowering.get(node.op.name)
     candidates = list(node.op.lowerings)
     if wanted is not None:
         candidates.sort(key=lambda lowering: lowering.name != wanted)
-    node.refusals = []
+    node.refusals, node.note = [], ""
     for lowering in candidates:
         if lowering.name in banned:
             node.refusals.append((lowering.name, "did not build on this device"))
@@ -43,3 +43,13 @@ def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset()) 
     raise LoweringError("no lowering applies", where=f"{node.path} {node.op.name}",
                         got="; ".join(f"{name}: {reason}" for name, reason in node.refusals),
                         expected=f"one of {[lowering.name for lowering in candidates]} on {target.name}")
+
+
+def describe_lowerings(graph: Graph) -> str:
+    """The lowering of each node that launches something, and why earlier ones were refused."""
+    lines = ["lowerings"]
+    for node in graph.nodes:
+        if node.offer is not None and node.offer.launches:
+            lines.append(f"  {node.path or '-'} {node.op.name}: {node.lowering}")
+            lines += [f"      not {name}: {reason}" for name, reason in node.refusals]
+    return "\n".join(lines)

@@ -72,9 +72,8 @@ class Plan:
         """Launch count and memory in two lines."""
         share = 100 * self.arena_bytes / self.temporary_bytes if self.temporary_bytes else 0
         return (f"{len(self.launches)} launches, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
-                f"peak device memory {self.peak_bytes / 2**20:.1f} MiB: temporaries {self.arena_bytes / 2**20:.1f} MiB "
-                f"({share:.0f} % of the {self.temporary_bytes / 2**20:.1f} MiB they sum up to), "
-                f"variables {self.variable_bytes / 2**20:.1f} MiB")
+                f"peak device memory {readable(self.peak_bytes)}: temporaries {readable(self.arena_bytes)} ({share:.0f} % of the "
+                f"{readable(self.temporary_bytes)} they sum up to), variables {readable(self.variable_bytes)}")
 
     def __str__(self) -> str:
         lines = [self.summary()]
@@ -82,6 +81,14 @@ class Plan:
             places = " ".join(f"{place.kind}" + (f"+{place.offset}" if place.kind == "arena" else "") for place in launch.arguments)
             lines.append(f"{number:4d}  {launch.name:40s} {launch.kernel.label:60s} {places}")
         return "\n".join(lines)
+
+
+def readable(nbytes: int) -> str:
+    """A size in the unit that suits it."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if nbytes >= size:
+            return f"{nbytes / size:.1f} {unit}"
+    return f"{nbytes} B"
 
 
 def make_plan(graph: Graph, target: Target) -> Plan:
@@ -162,7 +169,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
                  if locate(storage_root(value)) is not None}
     return Plan(launches, locations, list(graph.inputs), list(graph.outputs), list(variables.values()),
                 [value.source for value in graph.updates], list(constants.values()),
-                arena.nbytes, sum(entry[0] for entry in lifetimes.values()), nodes)
+                arena.nbytes, sum(-(-entry[0] // target.alignment) * target.alignment for entry in lifetimes.values()), nodes)
 
 
 def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: Location, target: Target) -> PlannedLaunch:

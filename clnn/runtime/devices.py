@@ -77,7 +77,7 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
     """The device that ``wanted`` names.
 
     Args:
-        wanted: ``auto`` (discrete GPU, GPU, accelerator, CPU, in this order), a part of a device's or platform's name, or
+        wanted: ``auto`` (discrete GPU, GPU, accelerator, CPU, in this order), a kind (``gpu``, ``cpu``, ``accelerator``), a part of a device's or platform's name, or
             ``platform:device`` with numbers or name parts; None means ``CLNN_DEVICE``.
         among: the devices to choose from, all by default.
 
@@ -102,7 +102,7 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
             left, right = wanted.split(":", 1)
             if matches(left, p, device.facts.platform) and matches(right, d, device.name):
                 fitting.append(device)
-        elif wanted.lower() in whole.lower():
+        elif wanted.lower() == device.facts.kind or wanted.lower() in whole.lower():
             fitting.append(device)
     if not fitting:
         raise DeviceError("no such device", got=wanted, expected="; ".join(map(str, present)),

@@ -46,7 +46,8 @@ class Executable:
             kernel.set_args(*buffers)
             self.kernels.append((kernel, buffers))
             self._launches.append(partial(enqueue, session.queue, kernel, *_sizes(launch.kernel)))
-        self._validate = config.validate
+        #: what the first run, or every run, does beside enqueuing
+        self._validate, self._report = config.validate, config.debug >= 2
         self._seen = -1                 # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
 
@@ -105,9 +106,8 @@ class Executable:
         """Enqueue all launches."""
         if self._seen != Variable.accesses:
             self.bring_in_step()
-        if self._validate:
-            from .validate import run_validated
-            run_validated(self)
+        if self._validate or self._report:
+            self._run_watched()
             return
         for launch in self._launches:
             launch()
@@ -115,6 +115,16 @@ class Executable:
     def sizes(self, launch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Global and local size of a launch."""
         return _sizes(self.plan.launches[launch].kernel)
+
+    def _run_watched(self) -> None:
+        """CLNN_VALIDATE: every run against the references. CLNN_DEBUG=2: the first run with a table of times."""
+        if self._validate:
+            from .validate import run_validated
+            run_validated(self)
+        else:
+            from .profiler import profile
+            self._report = False
+            print(profile(self, repeats=0), flush=True)
 
     def bring_in_step(self) -> None:
         """Send what the host has changed to the device, and claim the variables that a run updates."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from .opencl import cl
 
 if TYPE_CHECKING:
     from .executable import Executable
+    from .session import Session
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Profile:
 
 
 def profile(executable: Executable, repeats: int = 5) -> Profile:
-    """Run the plan ``repeats`` times on a queue with event clocks. Variables advance as in ordinary runs."""
+    """Run the plan once to warm up and ``repeats`` times on a queue with event clocks; with 0 repeats the first run counts. Variables advance as in
+    ordinary runs."""
     api, session = cl(), executable.session
     executable.bring_in_step()
     session.finish()
@@ -64,7 +67,7 @@ def profile(executable: Executable, repeats: int = 5) -> Profile:
     for repeat in range(repeats + 1):
         events = [api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)]
         queue.finish()
-        if repeat:                      # the first run warms up
+        if repeat or not repeats:       # the first run warms up
             origin = events[0].profile.start
             for i, event in enumerate(events):
                 seconds[i].append(max(event.profile.end - event.profile.start, 1) * 1e-9)
@@ -72,3 +75,23 @@ def profile(executable: Executable, repeats: int = 5) -> Profile:
     return Profile(str(session.device), [
         Timing(launch.name, launch.kernel.label, statistics.median(seconds[i]), starts[i], launch.flops, launch.bytes)
         for i, launch in enumerate(executable.plan.launches)])
+
+
+def run_seconds(executable: Executable, runs: int = 1) -> list[float]:
+    """Device seconds of whole runs of a plan, from the start of its first launch to the end of its last, gaps included."""
+    api, session = cl(), executable.session
+    executable.bring_in_step()
+    session.finish()
+    queue = _clocked_queue(session)
+    seconds = []
+    for _ in range(runs):
+        events = [api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)]
+        queue.finish()
+        seconds.append(max(events[-1].profile.end - events[0].profile.start, 1) * 1e-9 if events else 0.0)
+    return seconds
+
+
+@functools.cache
+def _clocked_queue(session: Session):
+    """A queue of the session whose events carry times."""
+    return cl().CommandQueue(session.context, properties=cl().command_queue_properties.PROFILING_ENABLE)

@@ -72,6 +72,9 @@ class Programs:
         workers = os.cpu_count() or 1
         size = max(1, min(PER_PROGRAM, -(-len(names) // workers)))
         parts = [names[i:i + size] for i in range(0, len(names), size)]
+        if len(parts) == 1:         # no thread of its own: a caller with a time limit must be able to abandon it
+            self._home |= dict.fromkeys(names, self._build_part(names, missing))
+            return
         with ThreadPoolExecutor(workers) as pool:
             for part, program in zip(parts, pool.map(lambda part: self._build_part(part, missing), parts), strict=True):
                 for name in part:

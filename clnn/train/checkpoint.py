@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     """
     arrays, metadata = load_state(path)
     if _KEY not in metadata:
-        raise FileError("this is not a checkpoint of clnn", where=path, expected="a file that Trainer.save or a checkpoint of fit wrote",
+        raise FileError("this is not a checkpoint of clnn", where=path,
+                        expected="a file that Trainer.save or a checkpoint of fit wrote",
                         hint="plain weights are loaded by model.load_state_dict(clnn.nn.load_state(path)[0])")
     try:
         description = json.loads(metadata[_KEY])
@@ -52,10 +52,6 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     if missing:
         raise FileError("the description in the checkpoint is incomplete", where=path, got=f"no {', '.join(sorted(missing))}")
     return arrays, description
-
-
-def describe_position(position: Position) -> dict:
-    return asdict(position)
 
 
 def read_position(description: Mapping) -> Position:

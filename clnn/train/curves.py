@@ -26,15 +26,14 @@ def draw(history: History, path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     for panel, key, title in zip(panels, ("loss", "accuracy"), ("Loss", "Accuracy"), strict=True):
-        if history.steps:
-            panel.plot([p["epoch"] for p in history.steps], [p[key] for p in history.steps], color=_TRAINING, alpha=0.3, linewidth=1)
-        if history.epochs:
-            panel.plot([e["epoch"] for e in history.epochs], [e[key] for e in history.epochs], color=_TRAINING, marker="o",
-                       markersize=4, label="training")
-        validated = [e for e in history.epochs if e.get(f"validation_{key}") is not None]
-        if validated:
-            panel.plot([e["epoch"] for e in validated], [e[f"validation_{key}"] for e in validated], color=_VALIDATION, marker="s",
-                       markersize=4, label="validation")
+        for records, name, style in (
+                (history.steps, key, {"color": _TRAINING, "alpha": 0.3, "linewidth": 1}),
+                (history.epochs, key, {"color": _TRAINING, "marker": "o", "markersize": 4, "label": "training"}),
+                (history.epochs, f"validation_{key}",
+                 {"color": _VALIDATION, "marker": "s", "markersize": 4, "label": "validation"})):
+            points = [(record["epoch"], record[name]) for record in records if record.get(name) is not None]
+            if points:
+                panel.plot(*zip(*points, strict=True), **style)
         panel.set_title(title, loc="left", fontweight="bold")
         panel.set_xlabel("epoch")
         panel.set_ylabel(key)
@@ -47,4 +46,5 @@ def draw(history: History, path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
-        raise FileError("cannot write the plot", where=path, got=str(error), hint="use a writable folder and a name that ends in .png") from error
+        raise FileError("cannot write the plot", where=path, got=str(error),
+                        hint="use a writable folder and a name that ends in .png") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ClnnError, DataError, NumericsError
-from ..ir import Node, Value
+from ..ir import Node, Value, Variable
 from ..ops.step import GatherBatch
 from ..runtime import Executable
 from .state import all_finite
@@ -58,11 +58,13 @@ def _blame(executable: Executable, when: str, rate: float, start: int) -> ClnnEr
             if isinstance(node.op, GatherBatch):
                 return _data_error("images", when, read)
             return NumericsError(
-                f"training diverged: {_name(executable, value)} is not finite", where=f"{node.path or 'the loss'} ({node.op.name})",
-                got=f"{_describe(read)}, at {when}, learning rate {rate:g}; the inputs reach {largest:.3g}", expected="finite numbers",
+                f"training diverged: {_name(executable, value)} is not finite",
+                where=f"{node.path or 'the loss'} ({node.op.name})", expected="finite numbers",
+                got=f"{_describe(read)}, at {when}, learning rate {rate:g}; the inputs reach {largest:.3g}",
                 hint=f"a smaller learning rate ({rate / 10:g}), a warm-up (clnn.optim.schedules.Warmup) or normalised images; "
                      f"the model is back in its state after step {start}")
-    return NumericsError("training diverged, but every result of the failing step was finite on its own", where="training", got=when,
+    return NumericsError("training diverged, but every result of the failing step was finite on its own", where="training",
+                         got=when,
                          hint=f"a smaller learning rate ({rate / 10:g}); the model is back in its state after step {start}")
 
 
@@ -83,10 +85,11 @@ def _largest(executable: Executable, node: Node) -> float:
 def _name(executable: Executable, value: Value) -> str:
     """What to call a result: the variable that it becomes, or the output."""
     place = executable.plan.locations[value]
-    return f"the new value of {place.key.name}" if place.kind == "variable" else "its output"
+    return f"the new value of {place.key.name}" if isinstance(place.key, Variable) else "its output"
 
 
 def _data_error(name: str, when: str, read: np.ndarray) -> DataError:
     rows = np.flatnonzero(~np.isfinite(read).reshape(len(read), -1).all(1)) if read.ndim else np.zeros(1, int)
-    return DataError("the data itself is not finite", where=name, got=f"{_describe(read)}, at {when}; first image {int(rows[0])} of the batch",
-                     expected="finite numbers", hint="look at the data set, its mean and std, and its transforms")
+    return DataError("the data itself is not finite", where=name, expected="finite numbers",
+                     got=f"{_describe(read)}, at {when}; first image {int(rows[0])} of the batch",
+                     hint="look at the data set, its mean and std, and its transforms")

@@ -45,7 +45,8 @@ class History:
         """
         try:
             fields = json.loads(text)
-            return cls(list(fields["epochs"]), list(fields["steps"]), bool(fields.get("interrupted", False)), fields.get("checkpoint"))
+            return cls(list(fields["epochs"]), list(fields["steps"]), bool(fields.get("interrupted", False)),
+                       fields.get("checkpoint"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileError("this is not a training history", where="History.from_json", got=repr(error),
                             expected="what History.to_json wrote") from error

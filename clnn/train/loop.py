@@ -12,8 +12,8 @@ from ..optim import Optimizer
 from .diagnose import diagnose
 from .history import History
 from .interrupt import Interrupt
-from .progress import Silent
 from .programs import EpochProgram
+from .progress import Silent
 from .state import Position, Tracked, all_finite
 
 
@@ -40,8 +40,9 @@ class Loop:
     """
 
     def __init__(self, program: EpochProgram, tracked: Tracked, optimizer: Optimizer, position: Position, history: History, *,
-                 last_epoch: int, log_every: int, checkpoint_every: int | None, save: Callable[[dict[str, np.ndarray]], None] | None,
-                 validate: Callable[[], dict], on_log: Callable[[dict], object] | None, progress: Silent, interrupt: Interrupt):
+                 last_epoch: int, log_every: int, checkpoint_every: int | None,
+                 save: Callable[[dict[str, np.ndarray]], None] | None, validate: Callable[[], dict],
+                 on_log: Callable[[dict], object] | None, progress: Silent, interrupt: Interrupt):
         self.program, self.tracked, self.optimizer, self.position, self.history = program, tracked, optimizer, position, history
         self.last_epoch, self.log_every, self.checkpoint_every = last_epoch, log_every, checkpoint_every
         self.save, self.validate, self.on_log, self.progress, self.interrupt = save, validate, on_log, progress, interrupt
@@ -103,11 +104,12 @@ class Loop:
         position.sums = [a + float(b) for a, b in zip(position.sums, totals, strict=True)]
         if totals[2] == 0:
             return
-        point = {"step": position.step, "epoch": position.epoch + position.cursor / self.source.count, "loss": float(totals[0] / totals[2]),
-                 "accuracy": float(totals[1] / totals[2]), "lr": float(self.optimizer.lr_at(position.step - 1))}
+        loss, hits, images = totals
+        point = {"step": position.step, "epoch": position.epoch + position.cursor / self.source.count,
+                 "loss": float(loss / images), "accuracy": float(hits / images), "lr": float(self.optimizer.lr_at(position.step - 1))}
         self.history.steps.append(point)
-        done = (position.epoch - position.first_epoch) * self.source.count + position.cursor
-        self.progress.update(position.epoch + 1 - position.first_epoch, done, {**point, "images_per_second": totals[2] / max(elapsed, 1e-9)})
+        epoch = position.epoch - position.first_epoch
+        self.progress.update(epoch + 1, epoch * self.source.count + position.cursor, point, float(images / max(elapsed, 1e-9)))
         if self.on_log is not None:
             self.on_log(dict(point))
             self._since = time.perf_counter()
@@ -118,8 +120,9 @@ class Loop:
         if not all_finite(arrays):
             self._diverged()
         loss, hits, images = position.sums
-        record = {"epoch": position.epoch + 1, "loss": loss / images, "accuracy": hits / images, "validation_loss": None,
-                  "validation_accuracy": None, "images_per_second": images / max(position.seconds, 1e-9), "seconds": position.seconds}
+        record: dict = {"epoch": position.epoch + 1, "loss": loss / images, "accuracy": hits / images,
+                  "validation_loss": None, "validation_accuracy": None,
+                  "images_per_second": images / max(position.seconds, 1e-9), "seconds": position.seconds}
         record |= self.validate()
         self.history.epochs.append(record)
         self.progress.epoch({**record, "epoch": record["epoch"] - position.first_epoch})

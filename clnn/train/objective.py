@@ -26,8 +26,8 @@ class Objective:
     """A loss between scores (N, classes) and labels (N,).
 
     Args:
-        loss: a name that :func:`clnn.compile` knows, or a function (scores, labels) → scalar. Names of losses that compare numbers
-            get the labels one-hot.
+        loss: a name that :func:`clnn.compile` knows, or a function (scores, labels) → scalar. Named losses that compare
+            numbers get the labels one-hot.
     """
 
     def __init__(self, loss: str | Callable):

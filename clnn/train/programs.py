@@ -52,7 +52,8 @@ class EpochProgram:
     With an optimiser each step also updates the model. Loss and hits are summed up in ``state.totals`` on the device.
     """
 
-    def __init__(self, model: Module, objective: Objective, source: Source, session: Session, optimizer: Optimizer | None = None, seed: int = 0):
+    def __init__(self, model: Module, objective: Objective, source: Source, session: Session,
+                 optimizer: Optimizer | None = None, seed: int = 0):
         self.source, self.session = source, session
         self.state = StepState(seed, source.steps if optimizer else 1)
         self._executables: dict[int, Executable] = {}
@@ -61,7 +62,7 @@ class EpochProgram:
                 graph = self._graph(model, objective, batch, optimizer)
             except ShapeError as error:
                 if batch == source.remainder:
-                    error.hint = f"the last batch of an epoch has {batch} image(s); choose another batch_size" + (f" ({error.hint})" if error.hint else "")
+                    error.hint = f"the last batch of an epoch has {batch} image(s); choose another batch_size ({error.hint})"
                     error.args = (error._text(),)
                 raise
             self._executables[batch] = build(graph, session, TRAINING if optimizer else INFERENCE)[1]
@@ -78,7 +79,8 @@ class EpochProgram:
         if optimizer is not None:
             parameters = [p for p in model.parameters() if p.trainable]
             if not parameters:
-                raise ArgumentError("the model has nothing to train", where="fit", hint="unfreeze parameters: model.requires_grad_(True)")
+                raise ArgumentError("the model has nothing to train", where="fit",
+                                    hint="unfreeze parameters: model.requires_grad_(True)")
             append_training(graph, loss, parameters, optimizer, graph.variable(state.rate), graph.variable(state.step))
         end_step(graph, loss, hits, state, batch, self.source.batch)
         return graph
@@ -134,7 +136,8 @@ class EpochProgram:
 class PredictionProgram:
     """Raw images (batch, …) → probabilities (batch, classes)."""
 
-    def __init__(self, model: Module, objective: Objective, spec: TensorSpec, mean: tuple[float, ...], std: tuple[float, ...], session: Session):
+    def __init__(self, model: Module, objective: Objective, spec: TensorSpec, mean: tuple[float, ...],
+                 std: tuple[float, ...], session: Session):
         graph, state = Graph(), StepState()
         batch = spec.shape[0]
         images = graph.input(spec, "images")

@@ -14,8 +14,8 @@ class Silent:
     def start(self, epochs: int, done: int, images: int) -> None:
         """A run of ``epochs`` epochs of ``images`` images begins with ``done`` images behind it."""
 
-    def update(self, epoch: int, done: int, point: dict) -> None:
-        """``done`` images of the run are behind it; ``point`` is what was measured last."""
+    def update(self, epoch: int, done: int, point: dict, speed: float) -> None:
+        """``done`` images of the run are behind it; ``point`` is what was logged last, ``speed`` the images per second."""
 
     def epoch(self, record: dict) -> None:
         """An epoch is over."""
@@ -68,11 +68,12 @@ class Bar(Lines):
 
     def start(self, epochs, done, images):
         super().start(epochs, done, images)
-        self._task = self._progress.add_task("", total=epochs * images, completed=done, epoch=f"{done // images + 1}/{epochs}", measured="")
+        self._task = self._progress.add_task("", total=epochs * images, completed=done,
+                                             epoch=f"{done // images + 1}/{epochs}", measured="")
         self._progress.start()
 
-    def update(self, epoch, done, point):
-        measured = f"loss {point['loss']:.4f}  accuracy {point['accuracy']:.2%}  {point['images_per_second']:,.0f} images/s"
+    def update(self, epoch, done, point, speed):
+        measured = f"loss {point['loss']:.4f}  accuracy {point['accuracy']:.2%}  {speed:,.0f} images/s"
         self._progress.update(self._task, completed=done, epoch=f"{epoch}/{self.epochs}", measured=measured)
 
     def message(self, text):

@@ -65,8 +65,9 @@ def check_labels(labels: np.ndarray, classes: int, where: object) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         label = int(labels[wrong[0]])
-        raise DataError(f"label {label} at position {int(wrong[0])}, but the model has {classes} outputs", where=where or "labels", got=label,
-                        expected=f"0 to {classes - 1}", hint=f"build the model for {max(int(labels.max()), 0) + 1} classes, or correct the labels")
+        raise DataError(f"label {label} at position {int(wrong[0])}, but the model has {classes} outputs",
+                        where=where or "labels", got=label, expected=f"0 to {classes - 1}",
+                        hint=f"build the model for {max(int(labels.max()), 0) + 1} classes, or correct the labels")
 
 
 class _Arrays(Source):
@@ -118,7 +119,8 @@ class _Streamed(Source):
         try:
             images, labels = next(self._batches)
         except StopIteration as error:
-            raise DataError("the data ended before the epoch did", where=self._name, expected=f"{self.count} images per epoch") from error
+            raise DataError("the data ended before the epoch did", where=self._name,
+                            expected=f"{self.count} images per epoch") from error
         check_labels(labels, self._classes, self._name)
         executable.stage("images", images)
         executable.stage("labels", labels)
@@ -130,7 +132,7 @@ class _Streamed(Source):
 
 
 class Streamed(_Streamed, _Arrays):
-    """A set that stays on the host: raw images of a batch travel, normalised and augmented on the device as in :class:`Resident`."""
+    """A set that stays on the host: raw images travel, and are normalised and augmented on the device as in :class:`Resident`."""
 
     def __init__(self, dataset, batch, shuffle, seed, options):
         _Arrays.__init__(self, dataset, batch, shuffle, seed, options)
@@ -139,8 +141,9 @@ class Streamed(_Streamed, _Arrays):
     def append(self, graph, state, batch):
         images = graph.input(TensorSpec((batch, *self.dataset.sample_shape), str(self.dataset.images.dtype)), "images")
         labels = graph.input(TensorSpec((batch,), "int32"), "labels")
-        rest = graph.constant(np.arange(batch), "int32"), graph.constant(0, "int32"), graph.variable(state.seed), graph.variable(state.step)
-        return apply(GatherBatch(batch, **self.options), images, labels, *rest)
+        order, cursor = graph.constant(np.arange(batch), "int32"), graph.constant(0, "int32")
+        keys = graph.variable(state.seed), graph.variable(state.step)
+        return apply(GatherBatch(batch, **self.options), images, labels, order, cursor, *keys)
 
     def check_labels(self, classes):
         _Streamed.check_labels(self, classes)
@@ -171,7 +174,7 @@ class Loaded(_Streamed):
         self.loader.set_epoch(epoch)
         batches: Iterator = iter(self.loader)
         for _ in itertools.islice(batches, cursor // self.batch):
-            pass                                            # an exact continuation: what was trained on is prepared and passed over
+            pass                                            # what was trained on before is prepared and passed over
         self._batches = batches
 
 

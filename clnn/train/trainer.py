@@ -17,16 +17,18 @@ from ..nn import Module
 from ..ops.step import StepState
 from ..optim import SGD, Optimizer
 from ..plan import Plan
-from ..runtime import Device, Session, select_device
-from .checkpoint import clear_leftovers, describe_position, read_checkpoint, read_position, write_checkpoint
+from ..runtime import Device, select_device
+from . import compiled
+from .checkpoint import read_checkpoint, write_checkpoint
 from .history import History
 from .interrupt import deferred
 from .loop import Loop
 from .objective import Objective
-from .programs import EpochProgram, PredictionProgram
-from .progress import Silent, make_progress
+from .programs import EpochProgram
+from .progress import make_progress
+from .resume import describe, file_to_resume, resume_from, take_data_facts, take_over
 from .shelf import Shelf
-from .sources import Loaded, Resident, Source, Streamed, as_data, augmentation, check_batch, fits_on_device
+from .sources import as_data, augmentation, check_batch
 from .state import Position, Tracked, load_arrays, model_variables, overwrite, step_variables
 
 INTERRUPTED = "clnn-interrupted.safetensors"
@@ -37,26 +39,31 @@ class Trainer:
 
     Args:
         model: a :class:`clnn.nn.Module` that gives (N, classes) scores.
-        loss: ``cross_entropy``, ``mse`` or ``binary_cross_entropy_with_logits`` (on one-hot labels), or a function (scores, labels) → scalar.
+        loss: ``cross_entropy``, ``mse`` or ``binary_cross_entropy_with_logits`` (on one-hot labels), or a function
+            (scores, labels) → scalar.
         optimizer: from :mod:`clnn.optim`; SGD(lr=0.01, momentum=0.9) by default. Its schedule counts steps.
         device: ``auto``, a part of a device's name, ``platform:device`` or a Device.
         precision: see :func:`clnn.compile`.
         seed: of the order of images, augmentation and dropout. The initial weights are the model's affair.
-        resident: whether data sets lie on the device; by default if they take at most a quarter of its memory. Others are streamed.
+        resident: whether data sets lie on the device; by default if they take at most a quarter of its memory.
+            Others are streamed.
 
     Attributes:
         classes, mean, std: of the training set; None before fit.
         epoch, step: completed ones.
         history: of the last fit.
+        position: where training stands, inside an epoch too.
+        fitted: batch size, augmentation and size of the data of the last fit, which an exact continuation needs.
     """
 
-    def __init__(self, model: Module, loss: str | Callable = "cross_entropy", optimizer: Optimizer | None = None, device: str | Device = "auto",
-                 precision: str = "fp32", seed: int = 0, *, resident: bool | None = None):
+    def __init__(self, model: Module, loss: str | Callable = "cross_entropy", optimizer: Optimizer | None = None,
+                 device: str | Device = "auto", precision: str = "fp32", seed: int = 0, *, resident: bool | None = None):
         if not isinstance(model, Module):
-            raise ArgumentError("the trainer takes a module", where="Trainer", got=type(model).__name__, expected="a clnn.nn.Module",
-                                hint="wrap a function in a Module whose forward calls it")
+            raise ArgumentError("the trainer takes a module", where="Trainer", got=type(model).__name__,
+                                expected="a clnn.nn.Module", hint="wrap a function in a Module whose forward calls it")
         if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise ArgumentError("this is not an optimiser", where="Trainer", got=repr(optimizer), expected="one of clnn.optim, or None")
+            raise ArgumentError("this is not an optimiser", where="Trainer", got=repr(optimizer),
+                                expected="one of clnn.optim, or None")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise ArgumentError("not a seed", where="Trainer", got=repr(seed), expected="a whole number from 0 to 2**64 - 1")
         check_precision(precision)
@@ -67,19 +74,19 @@ class Trainer:
         self.std: tuple[float, ...] | None = None
         self.sample_shape: tuple[int, ...] | None = None
         self.history = History()
-        self._position = Position()
-        self._fitted: dict = {}                             # batch size, augmentation and data of the last fit, for checkpoints
+        self.position = Position()
+        self.fitted: dict = {}
         self._program: EpochProgram | None = None
-        self._shelf = Shelf()
-        weakref.finalize(self, self._shelf.clear).atexit = False
+        self.shelf = Shelf()
+        weakref.finalize(self, self.shelf.clear).atexit = False
 
     @property
     def epoch(self) -> int:
-        return self._position.epoch
+        return self.position.epoch
 
     @property
     def step(self) -> int:
-        return self._position.step
+        return self.position.step
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -97,8 +104,8 @@ class Trainer:
             batch_size: images per step; a smaller last batch is trained on too.
             augment: ``crop-flip`` (shift by up to 4 pixels, mirror every other image) or ``{"crop": pixels, "flip": bool}``.
             checkpoint: file to save to, after each epoch, or each ``checkpoint_every`` steps and at the end.
-            resume: True goes on from ``checkpoint`` if it exists, a path from that file, exactly where it was written; ``epochs`` then
-                counts from the beginning of the run that wrote it.
+            resume: True goes on from ``checkpoint`` if it exists, a path from that file, exactly where it was written; ``epochs``
+                then counts from the beginning of the run that wrote it.
             log_every: steps between two logged points; by default a twentieth of an epoch.
             on_log: called with each logged point, a dict as in ``History.steps``.
 
@@ -107,8 +114,7 @@ class Trainer:
             NumericsError: training diverged; names the layer. The model is in the last good state.
         """
         self._check_counts(epochs=epochs, checkpoint_every=checkpoint_every, log_every=log_every)
-        if resume is True and checkpoint is None:
-            raise ArgumentError("resume=True needs the checkpoint to resume from", where="fit", hint="checkpoint=path, or resume=path")
+        resumed = file_to_resume(resume, checkpoint)
         show = make_progress(progress)
         data = as_data(train, batch_size, shuffle, self.seed)
         if isinstance(data, ArrayDataset):
@@ -118,34 +124,35 @@ class Trainer:
         show.building(self.device.name)
         named = model_variables(self.model, self.optimizer)
         crop_flip = augmentation(augment)
-        self._program, source = self._training(data, batch_size, shuffle, crop_flip, session)
-        evaluator = None if validation is None else self._evaluator(as_data(validation, 256, False, 0), 256, session)
+        self._program = compiled.training(self, data, batch_size, shuffle, crop_flip, session)
+        source = self._program.source
+        evaluator = None if validation is None else compiled.evaluation(self, as_data(validation, 256, False, 0), 256, session)
         tracked = Tracked(named | step_variables(self._program.state))
-        self._fitted = {"batch_size": source.batch, "augment": crop_flip, "count": source.count, "shuffle": bool(shuffle)}
-        found = self._resumed_file(resume, checkpoint)
-        if found is not None:
-            self._restore(found, tracked, show)
+        self.fitted = {"batch_size": source.batch, "augment": crop_flip, "count": source.count, "shuffle": bool(shuffle)}
+        if resumed is not None:
+            resume_from(self, resumed, tracked, show)
         else:
-            self._position = Position(self.epoch, 0, self.step, first_epoch=self.epoch)
+            self.position = Position(self.epoch, 0, self.step, first_epoch=self.epoch)
             overwrite(self._program.state.totals, np.zeros(3))
             source.refresh()
             self.history = History()
-        last_epoch = self._position.first_epoch + epochs
+        last_epoch = self.position.first_epoch + epochs
 
         def save(arrays: dict[str, np.ndarray], path: str | Path | None = checkpoint) -> None:
             assert path is not None
             self.history.checkpoint = str(path)
-            write_checkpoint(path, arrays, self._description())
+            write_checkpoint(path, arrays, describe(self))
 
         def validate() -> dict:
             measured = evaluator.evaluate() if evaluator else {}
             return {f"validation_{key}": measured[key] for key in ("loss", "accuracy") if key in measured}
 
         with deferred() as interrupt:
-            loop = Loop(self._program, tracked, self.optimizer, self._position, self.history, last_epoch=last_epoch,
+            loop = Loop(self._program, tracked, self.optimizer, self.position, self.history, last_epoch=last_epoch,
                         log_every=log_every or max(1, round(source.steps / 20)), checkpoint_every=checkpoint_every,
-                        save=save if checkpoint is not None else None, validate=validate, on_log=on_log, progress=show, interrupt=interrupt)
-            show.start(epochs, (self.epoch - self._position.first_epoch) * source.count + self._position.cursor, source.count)
+                        save=save if checkpoint is not None else None, validate=validate, on_log=on_log, progress=show,
+                        interrupt=interrupt)
+            show.start(epochs, (self.epoch - self.position.first_epoch) * source.count + self.position.cursor, source.count)
             try:
                 loop.run()
             except KeyboardInterrupt:
@@ -176,44 +183,6 @@ class Trainer:
         self.classes = list(names) if (names := getattr(dataset, "classes", None)) else None
         self.sample_shape = tuple(dataset.sample_shape)
 
-    # -- compiled programs ------------------------------------------------------------------------------------------
-
-    def _model_key(self) -> tuple:
-        """What a traced graph depends on besides data and batch."""
-        return (self.model, self.objective, tuple(m.training for m in self.model.modules()), tuple(p.trainable for p in self.model.parameters()))
-
-    def _source(self, data: ArrayDataset | DataLoader, batch: int, shuffle: bool, crop_flip: dict, session: Session) -> Source:
-        if isinstance(data, DataLoader):
-            return Loaded(data)
-        own = {"mean": tuple(self.mean or data.mean), "std": tuple(self.std or data.std), **crop_flip}
-        wanted = fits_on_device(data, session) if self.resident is None else self.resident
-        if not wanted:
-            return Streamed(data, batch, shuffle, self.seed, own)
-        return Resident(data, batch, shuffle, self.seed, own, self._shelf.shared(data))
-
-    def _training(self, data: ArrayDataset | DataLoader, batch: int, shuffle: bool, crop_flip: dict,
-                  session: Session) -> tuple[EpochProgram, Source]:
-        settings = {key: value for key, value in self.optimizer.config().items() if key != "lr"}
-        key = ("train", data, batch, shuffle, str(crop_flip), self.mean, self.std, self.optimizer, str(settings), self.seed, self._model_key())
-
-        def make() -> EpochProgram:
-            source = self._source(data, batch, shuffle, crop_flip, session)
-            program = EpochProgram(self.model, self.objective, source, session, self.optimizer, self.seed)
-            program.rehearse()
-            return program
-
-        program = self._shelf.get(key, make)
-        return program, program.source
-
-    def _evaluator(self, data: ArrayDataset | DataLoader, batch: int, session: Session) -> EpochProgram:
-        key = ("evaluate", data, batch, self.mean, self.std, self._model_key())
-
-        def make() -> EpochProgram:
-            size = min(batch, len(data)) if isinstance(data, ArrayDataset) else batch
-            return EpochProgram(self.model, self.objective, self._source(data, size, False, augmentation(None), session), session)
-
-        return self._shelf.get(key, make)
-
     # -- using the model --------------------------------------------------------------------------------------------
 
     def evaluate(self, data, batch_size: int = 256) -> dict:
@@ -223,7 +192,7 @@ class Trainer:
         """
         self._check_counts(batch_size=batch_size)
         session = open_session(self.device)
-        program = self._evaluator(as_data(data, batch_size, False, 0), batch_size, session)
+        program = compiled.evaluation(self, as_data(data, batch_size, False, 0), batch_size, session)
         program.source.refresh()
         return program.evaluate()
 
@@ -231,22 +200,20 @@ class Trainer:
         """Probabilities (N, classes), float32.
 
         Args:
-            x: raw images (N, …) as in the data set: uint8, or floats on the scale on which mean and std are ([0, 1] if it holds uint8).
+            x: raw images (N, …) as in the data set: uint8, or floats on the scale of mean and std ([0, 1] if the set holds uint8).
         """
         self._check_counts(batch_size=batch_size)
         x = np.asarray(x)
         if x.dtype != np.uint8 and x.dtype.kind != "f":
-            raise DTypeError("images are uint8 or floats", where="predict", got=x.dtype, hint="x.astype(numpy.uint8) for values 0 to 255")
+            raise DTypeError("images are uint8 or floats", where="predict", got=x.dtype,
+                             hint="x.astype(numpy.uint8) for values 0 to 255")
         if x.ndim < 2 or (self.sample_shape is not None and x.shape[1:] != self.sample_shape):
             wanted = ", ".join(map(str, self.sample_shape)) if self.sample_shape else "…"
-            raise ShapeError("images of another shape than those of the training", where="predict", got=x.shape, expected=f"(N, {wanted})",
-                             hint="a single image needs a batch axis: x[None]" if x.shape == self.sample_shape else None)
+            raise ShapeError("images of another shape than those of the training", where="predict", got=x.shape,
+                             expected=f"(N, {wanted})", hint="a single image needs a batch axis: x[None]" if x.shape == self.sample_shape else None)
         session, x = open_session(self.device), as_input(x)
         batch = min(batch_size, 1 << max(len(x) - 1, 0).bit_length())
-        spec = TensorSpec((batch, *x.shape[1:]), str(x.dtype))
-        mean, std = tuple(self.mean or (0.0,)), tuple(self.std or (1.0,))
-        program = self._shelf.get(("predict", spec, mean, std, self._model_key()),
-                                  lambda: PredictionProgram(self.model, self.objective, spec, mean, std, session))
+        program = compiled.prediction(self, TensorSpec((batch, *x.shape[1:]), str(x.dtype)), session)
         parts = [program.run(x[start:start + batch]) for start in range(0, max(len(x), 1), batch)]
         return np.concatenate(parts)
 
@@ -260,7 +227,8 @@ class Trainer:
             ArgumentError: before fit has compiled one.
         """
         if self._program is None:
-            raise ArgumentError("there is no plan yet", where="Trainer.training_plan", hint="call fit first, or clnn.compile(model, shape, loss, optimizer)")
+            raise ArgumentError("there is no plan yet", where="Trainer.training_plan",
+                                hint="call fit first, or clnn.compile(model, shape, loss, optimizer)")
         return self._program.plan
 
     def plan_summary(self) -> str:
@@ -268,13 +236,6 @@ class Trainer:
         return self.training_plan.summary()
 
     # -- files ------------------------------------------------------------------------------------------------------
-
-    def _description(self) -> dict:
-        """Everything about the run that is not an array."""
-        return {"model": self.model.recipe, "optimizer": self.optimizer.config(), "loss": self.objective.name, "precision": self.precision,
-                "seed": self.seed, "position": describe_position(self._position), "fit": self._fitted,
-                "mean": self.mean, "std": self.std, "classes": self.classes, "sample_shape": self.sample_shape,
-                "frozen": [name for name, p in self.model.named_parameters() if not p.trainable], "history": self.history.to_json()}
 
     def save(self, path: str | Path) -> None:
         """Write model, optimiser, counters and normalisation to one safetensors file.
@@ -285,10 +246,11 @@ class Trainer:
         state = self._program.state if self._program else StepState(self.seed)
         overwrite(state.step, np.asarray(self.step))
         named = model_variables(self.model, self.optimizer) | step_variables(state)
-        write_checkpoint(path, {name: variable.array for name, variable in named.items()}, self._description())
+        write_checkpoint(path, {name: variable.array for name, variable in named.items()}, describe(self))
 
     @classmethod
-    def load(cls, path: str | Path, model: Module | None = None, loss: str | Callable | None = None, device: str | Device = "auto") -> Trainer:
+    def load(cls, path: str | Path, model: Module | None = None, loss: str | Callable | None = None,
+             device: str | Device = "auto") -> Trainer:
         """A trainer from a file that :meth:`save` or a checkpoint of :meth:`fit` wrote.
 
         Args:
@@ -303,58 +265,14 @@ class Trainer:
             raise FileError("the saved model was not built by clnn.models, so the file cannot rebuild it", where=path,
                             hint="build it as before and pass it: Trainer.load(path, model=…)")
         if loss is None and saved["loss"] is None:
-            raise FileError("the saved loss was a function, which a file cannot hold", where=path, hint="Trainer.load(path, loss=…)")
+            raise FileError("the saved loss was a function, which a file cannot hold", where=path,
+                            hint="Trainer.load(path, loss=…)")
         trainer = cls(from_recipe(saved["model"]) if model is None else model, saved["loss"] if loss is None else loss,
                       Optimizer.from_config(saved["optimizer"]), device, saved["precision"], saved["seed"])
         load_arrays(model_variables(trainer.model, trainer.optimizer), arrays, path)
         for name, parameter in trainer.model.named_parameters():
             if name in saved["frozen"]:
                 parameter.trainable = False
-        trainer._take(saved)
+        take_over(trainer, saved)
+        take_data_facts(trainer, saved)
         return trainer
-
-    def _take(self, saved: dict) -> None:
-        """Position, history and data facts of a checkpoint."""
-        self._position, self._fitted = read_position(saved), saved["fit"]
-        self.history = History.from_json(saved["history"])
-        self.history.interrupted = False
-        self.classes = saved["classes"]
-        self.mean, self.std, self.sample_shape = (None if saved[key] is None else tuple(saved[key]) for key in ("mean", "std", "sample_shape"))
-
-    @staticmethod
-    def _resumed_file(resume: bool | str | Path, checkpoint: str | Path | None) -> str | Path | None:
-        """The file to resume from, or None."""
-        if resume is False or resume is None:
-            return None
-        if resume is not True:
-            return resume
-        assert checkpoint is not None
-        clear_leftovers(checkpoint)
-        return checkpoint if Path(checkpoint).exists() else None
-
-    def _restore(self, path: str | Path, tracked: Tracked, show: Silent) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            FileError: it does not fit the model and the optimiser.
-            ArgumentError: the call differs from the one that wrote it in what an exact continuation needs.
-        """
-        arrays, saved = read_checkpoint(path)
-        here = {"seed": self.seed, "optimizer": type(self.optimizer).__name__, "loss": self.objective.name}
-        there = {"seed": saved["seed"], "optimizer": saved["optimizer"]["name"], "loss": saved["loss"]}
-        position = read_position(saved)
-        if position.cursor:                                 # inside an epoch the rest of it must be what it would have been
-            here, there = here | self._fitted, there | saved["fit"]
-        differing = [key for key in here if here[key] != there.get(key)]
-        if differing:
-            raise ArgumentError("the checkpoint was written under other settings, so the run cannot go on exactly", where=path,
-                                got=", ".join(f"{key}={here[key]}" for key in differing),
-                                expected=", ".join(f"{key}={there.get(key)}" for key in differing),
-                                hint="use the same settings, or Trainer.load(path) and a new fit")
-        if saved["optimizer"] != self.optimizer.config():
-            show.message(f"resuming with other options of the optimiser than {path} was written with")
-        load_arrays(tracked.named, arrays, path)
-        normalisation = self.mean, self.std, self.classes, self.sample_shape
-        self._take(saved)
-        self.mean, self.std, self.classes, self.sample_shape = normalisation
-        show.message(f"resuming from {path}: epoch {position.epoch + 1 - position.first_epoch}, step {position.step}")

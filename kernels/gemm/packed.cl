@@ -1,13 +1,22 @@
 <%!
+from types import SimpleNamespace
+
 from clnn.codegen.header import Constraint, Kernel, Tunable
 
 def choose(p, target):
-    # small products: smaller tiles, so that every core gets some
-    rows = -(-p.M // 6) * 6
-    config = {"MC": min(rows, 48), "NC": min(-(-p.N // 16) * 16, 128)}
+    rows, cols = -(-p.M // 6) * 6, -(-p.N // 16) * 16
+    config = {"MC": min(rows, 96), "NC": min(cols, 256), "KC": 256}
+    # panels that fit, and enough tiles that every core gets some
+    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["KC"] > 64:
+        config["KC"] //= 2
+    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > 16:
+        config["NC"] = -(-config["NC"] // 32) * 16
     while -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits < 2 * target.compute_units and config["NC"] > 16:
         config["NC"] = -(-config["NC"] // 32) * 16
     return config
+
+def local_bytes(p, t):
+    return 4 * (t.KC * (t.MC + t.NC) + t.MC * t.NC)
 
 KERNEL = Kernel(
     summary="C = A B on CPUs: each item packs panels of A and B and multiplies them in 6 x 16 register blocks, without barriers.",
@@ -16,15 +25,18 @@ KERNEL = Kernel(
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
              "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
-    tunables=(Tunable("MC", (6, 24, 48, 96, 192), 48, 12, "rows of an item's tile"),
-              Tunable("NC", (16, 64, 128, 256, 512), 128, 32, "columns of an item's tile"),
+    tunables=(Tunable("MC", (6, 24, 48, 96, 192), 96, 12, "rows of an item's tile"),
+              Tunable("NC", (16, 64, 128, 256, 512), 256, 32, "columns of an item's tile"),
               Tunable("KC", (64, 128, 256, 384), 256, 7, "depth of the packed panels")),
     constraints=(Constraint(lambda p, t, target: t.MC % 6 == 0, "MC must be a multiple of the 6 rows of a register block"),
                  Constraint(lambda p, t, target: t.NC % 16 == 0, "NC must be a multiple of the 16 columns of a register block")),
     choose=choose,
     global_size=lambda p, t: (-(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits),
     local_size=lambda p, t: (1, 1, 1),
-    local_bytes=lambda p, t: 4 * (t.KC * (t.MC + t.NC) + t.MC * t.NC),
+    local_bytes=local_bytes,
+    seeds=tuple({"MC": mc, "NC": nc, "KC": kc} for mc, nc, kc in (
+        (48, 128, 256), (96, 128, 256), (48, 256, 256), (96, 256, 128), (24, 128, 256), (24, 256, 128), (48, 64, 256), (24, 64, 256),
+        (192, 64, 128), (6, 512, 128), (96, 64, 384), (48, 128, 128))),
 )
 MR, NR = 6, 16      # 6 accumulators of float16: more would spill where a compiler has 16 vector registers
 %>
@@ -56,29 +68,31 @@ ${signature}
 
     for (int k0 = k_first; k0 < k_last; k0 += ${t.KC}) {
         const int kc = k_last - k0 < ${t.KC} ? k_last - k0 : ${t.KC};
-        for (int i = 0; i < mc; ++i) {
-            const int m = m0 + i;
-            __local float* to = Ap + i / ${MR} * ${MR * t.KC} + i % ${MR};
-            ${p.a.row("m", "am")}
+        for (int block = 0; block < mc; block += ${MR}) {
+            // six rows side by side; those past the end repeat the last one, and their products are never stored
+            __local float* to = Ap + block * ${t.KC};
+% for r in range(MR):
+            const int m_${r} = m0 + (block + ${r} < mc ? block + ${r} : mc - 1);
+            ${p.a.row("m_%d" % r, "am%d" % r)}
+% endfor
 % if has("row_sum"):
-            float sum = 0.0f;
+            ${" ".join(f"float sum{r} = 0.0f;" for r in range(MR))}
 % endif
             for (int j = 0; j < kc; ++j) {
                 const int k = k0 + j;
                 ${p.a.col("k", "ak")}
-                ${p.a.locate("am", "ak", "at", "g")}
-                const float v = ${p.a.load("a", "at")};
-                to[j * ${MR}] = v;
+% for r in range(MR):
+                { ${p.a.locate("am%d" % r, "ak", "at", "g")} to[${r}] = ${p.a.load("a", "at")}; }
+% endfor
 % if has("row_sum"):
-                sum += v;
+                ${" ".join(f"sum{r} += to[{r}];" for r in range(MR))}
 % endif
+                to += ${MR};
             }
 % if has("row_sum"):
-            sums[i] += sum;
+            ${" ".join(f"sums[block + {r}] += sum{r};" for r in range(MR))}
 % endif
         }
-        for (int i = mc; i % ${MR}; ++i)
-            for (int j = 0; j < kc; ++j) Ap[i / ${MR} * ${MR * t.KC} + i % ${MR} + j * ${MR}] = 0.0f;
 
         for (int panel = 0; panel < nc; panel += ${NR}) {
             __local float* to = Bp + panel * ${t.KC};

@@ -13,13 +13,19 @@ KERNEL = Kernel(
               Tunable("BK", (8, 16, 32), 16, 3, "depth of a tile"),
               Tunable("TM", (2, 4, 8), 4, 2, "rows of an item's block"),
               Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block"),
-              Tunable("STAGES", (1, 2), 2, 1, "tiles in local memory: with 2 a barrier less per step")),
+              Tunable("STAGES", (1, 2), 1, 2, "tiles in local memory: with 2 a barrier less per step")),
     constraints=(Constraint(lambda p, t, target: t.BM % t.TM == 0 and t.BN % t.TN == 0, "blocks must divide the tile"),
                  Constraint(lambda p, t, target: (t.BM * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0
                             and (t.BN * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0, "all items must load equally much")),
     local_size=lambda p, t: (t.BM // t.TM * (t.BN // t.TN), 1, 1),
     global_size=lambda p, t: (-(-p.N // t.BN) * (t.BM // t.TM * (t.BN // t.TN)), -(-p.M // t.BM), p.batch * p.splits),
     local_bytes=lambda p, t: 4 * t.STAGES * t.BK * (t.BM + t.BN + 8),
+    seeds=tuple({"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn, "STAGES": stages} for bm, bn, bk, tm, tn, stages in (
+        (128, 128, 16, 8, 8, 1), (128, 128, 16, 8, 8, 2), (128, 128, 8, 8, 8, 2), (128, 64, 16, 8, 4, 1), (128, 64, 16, 8, 8, 1),
+        (64, 128, 16, 4, 8, 1), (64, 128, 16, 8, 8, 1), (64, 64, 16, 8, 4, 1), (64, 64, 16, 4, 4, 1), (64, 64, 16, 8, 8, 1),
+        (64, 64, 32, 4, 4, 1), (64, 64, 8, 8, 4, 2), (64, 32, 16, 4, 4, 1), (32, 64, 16, 4, 4, 1), (32, 128, 16, 4, 8, 1),
+        (128, 32, 16, 8, 4, 1), (32, 32, 32, 4, 2, 1), (32, 32, 16, 4, 4, 1), (16, 64, 32, 2, 4, 1), (64, 16, 32, 4, 2, 1),
+        (16, 32, 32, 2, 2, 1), (16, 16, 32, 2, 2, 1))),
 )
 
 def vector(count):

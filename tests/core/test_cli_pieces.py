@@ -43,7 +43,7 @@ def test_every_model_has_defaults():
 @pytest.mark.parametrize("name", models.names())
 def test_the_default_images_fit_the_model(name):
     images = defaults.IMAGES[name]
-    if name != "vgg16":                     # 138 million parameters take seconds to draw
+    if name not in ("vgg16", "resnet50"):   # their many parameters take seconds to draw
         models.build(name, 10, images.sample)
         models.build(name, 10, (1, images.digits or 8, images.digits or 8))
         models.build(name, 10, (3, images.folder, images.folder))

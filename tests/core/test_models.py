@@ -34,6 +34,10 @@ def count(model):
     (lambda: models.vgg_small(4, 1, 9), (2, 1, 9, 9), 4, 1211972),
     (lambda: models.resnet18(), (2, 3, 32, 32), 10, 11173962),
     (lambda: models.resnet18(1000, 3, 224), (2, 3, 224, 224), 1000, 11689512),
+    (lambda: models.resnet50(), (1, 3, 224, 224), 1000, 25557032),
+    (lambda: models.resnet50(10, 3, 32), (2, 3, 32, 32), 10, 23520842),
+    (lambda: models.mobilenet_v2(), (1, 3, 224, 224), 1000, 3504872),
+    (lambda: models.mobilenet_v2(10, 1), (2, 1, 32, 32), 10, 2236106),
     (lambda: models.vgg16(), (1, 3, 224, 224), 1000, 138357544),
     (lambda: models.vgg16(10, 1), (1, 1, 32, 32), 10, 134300362),
 ])
@@ -68,6 +72,40 @@ def test_resnet_has_torchvisions_names(no_numbers):
     assert state["layer2.0.downsample.0.weight"].shape == (128, 64, 1, 1)
     assert "layer3.0.downsample.1.running_var" in state and "layer1.0.downsample.0.weight" not in state
     assert models.resnet18().conv1.weight.shape == (64, 3, 3, 3)
+
+
+def test_resnet50_has_torchvisions_names(no_numbers):
+    state = models.resnet50().state_dict()
+    assert len(state) == 320
+    assert list(state)[6:12] == ["layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.bn1.bias", "layer1.0.bn1.running_mean",
+                                 "layer1.0.bn1.running_var", "layer1.0.bn1.num_batches_tracked"]
+    assert [len([name for name in state if name.startswith(f"layer{i}.") and name.endswith("conv3.weight")])
+            for i in (1, 2, 3, 4)] == [3, 4, 6, 3]
+    shapes = {"layer1.0.downsample.0.weight": (256, 64, 1, 1), "layer1.1.conv1.weight": (64, 256, 1, 1),
+              "layer2.0.conv2.weight": (128, 128, 3, 3), "layer4.2.conv3.weight": (2048, 512, 1, 1), "fc.weight": (1000, 2048)}
+    assert {name: state[name].shape for name in shapes} == shapes
+    assert models.resnet50().layer2[0].conv2.stride == (2, 2)
+
+
+def test_mobilenet_has_torchvisions_names(no_numbers):
+    state = models.mobilenet_v2().state_dict()
+    assert len(state) == 314
+    assert list(state)[:7] == ["features.0.0.weight", "features.0.1.weight", "features.0.1.bias", "features.0.1.running_mean",
+                               "features.0.1.running_var", "features.0.1.num_batches_tracked", "features.1.conv.0.0.weight"]
+    assert list(state)[-2:] == ["classifier.1.weight", "classifier.1.bias"]
+    shapes = {"features.1.conv.0.0.weight": (32, 1, 3, 3), "features.1.conv.1.weight": (16, 32, 1, 1),
+              "features.2.conv.0.0.weight": (96, 16, 1, 1), "features.2.conv.1.0.weight": (96, 1, 3, 3),
+              "features.17.conv.2.weight": (320, 960, 1, 1), "features.18.0.weight": (1280, 320, 1, 1),
+              "classifier.1.weight": (1000, 1280)}
+    assert {name: state[name].shape for name in shapes} == shapes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "vgg16"])
+def test_names_and_shapes_are_torchvisions(name, no_numbers):
+    torchvision = pytest.importorskip("torchvision")
+    both = getattr(torchvision.models, name)(weights=None), models.build(name, 1000, (3, 224, 224))
+    theirs, ours = ([(key, tuple(value.shape)) for key, value in model.state_dict().items()] for model in both)
+    assert ours == theirs
 
 
 def test_vgg16_has_torchvisions_names(no_numbers):
@@ -113,6 +151,8 @@ RECIPES = {
     "lenet5": (lambda: models.lenet5(3, size=32), {"classes": 3, "channels": 1, "size": 32}),
     "vgg_small": (lambda: models.vgg_small(size=8), {"classes": 10, "channels": 3, "size": 8}),
     "resnet18": (lambda: models.resnet18(3), {"classes": 3, "channels": 3, "size": 32}),
+    "resnet50": (lambda: models.resnet50(3, size=32), {"classes": 3, "channels": 3, "size": 32}),
+    "mobilenet_v2": (lambda: models.mobilenet_v2(3), {"classes": 3, "channels": 3, "dropout": 0.2}),
 }
 
 
@@ -131,6 +171,7 @@ def test_recipe_round_trip(name, no_numbers):
     ("mlp", (3, 8, 8), {"activation": "tanh"}), ("mlp", (64,), {"hidden": (20,)}), ("one_hidden", (1, 8, 8), {"hidden": 9}),
     ("two_hidden", (64,), {"hidden": [9, 8]}), ("lenet5", (1, 28, 28), {}), ("lenet5", (3, 32, 32), {"seed": 3}),
     ("vgg_small", (3, 32, 32), {}), ("resnet18", (3, 32, 32), {}), ("vgg16", (3, 32, 32), {"dropout": 0.2}),
+    ("resnet50", (3, 32, 32), {}), ("mobilenet_v2", (3, 32, 32), {"dropout": 0.1}),
 ])
 def test_build(name, shape, options, no_numbers):
     model = models.build(name, 5, shape, **options)
@@ -140,13 +181,15 @@ def test_build(name, shape, options, no_numbers):
 
 def test_build_takes_its_hidden_sizes():
     assert models.build("mlp", 5, (2, 3), hidden=(20, 7)).recipe["options"]["sizes"] == [6, 20, 7, 5]
-    assert models.names() == ["lenet5", "mlp", "one_hidden", "resnet18", "two_hidden", "vgg16", "vgg_small"]
+    assert models.names() == ["lenet5", "mlp", "mobilenet_v2", "one_hidden", "resnet18", "resnet50", "two_hidden", "vgg16",
+                              "vgg_small"]
 
 
 @pytest.mark.parametrize("act, text", [
     (lambda: models.build("resnet", 10, (3, 32, 32)),
      "models: unknown model\n  got:      'resnet'\n"
-     "  expected: lenet5, mlp, one_hidden, resnet18, two_hidden, vgg16, vgg_small\n  try:      did you mean 'resnet18'?"),
+     "  expected: lenet5, mlp, mobilenet_v2, one_hidden, resnet18, resnet50, two_hidden, vgg16, vgg_small\n"
+     "  try:      did you mean"),
     (lambda: models.build("LeNet", 10, (1, 28, 28)), "models: unknown model\n  got:      'LeNet'"),
     (lambda: models.build("lenet5", 10, (1, 28, 28), depth=3),
      "models.lenet5: the model does not take these options\n  got:      depth\n  expected: classes, channels, size, seed"),
@@ -157,6 +200,7 @@ def test_build_takes_its_hidden_sizes():
      "  try:      use mlp, or enlarge the images"),
     (lambda: models.vgg_small(size=7), "models.vgg_small: the images are too small\n  got:      size=7\n  expected: at least 8"),
     (lambda: models.build("vgg16", 10, (3, 28, 28)), "models.vgg16: the images are too small\n  got:      size=28"),
+    (lambda: models.build("mobilenet_v2", 10, (3, 28, 28)), "models.mobilenet_v2: the images are too small\n  got:      size=28"),
     (lambda: models.mlp(10), "models.mlp: needs at least an input and an output size\n  got:      (10,)"),
     (lambda: models.mlp(10, 5, 2, activation=["relu", "relu"]), "models.mlp: needs one activation per hidden layer\n"
                                                                "  got:      2 activations\n  expected: 1, or one name for all"),

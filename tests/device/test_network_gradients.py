@@ -1,8 +1,9 @@
 """Whole networks beside torch twins in float64: loss, logits, every gradient, running statistics, and three optimiser steps.
 
-Errors are judged on the scale of each reference tensor. The reference is double precision, so the tolerance is what single precision
-loses on the way: 17 layers of batch normalisation over few images amplify roundings most, where they flip the sign of an activation
-near 0 a whole gradient element moves.
+Errors are judged on the scale of each reference tensor; the reference is double precision. Where an activation lies so near 0 that
+rounding decides its sign, a whole gradient element comes or goes, so batches are drawn until no activation of the reference does.
+That is impossible for a ResNet-18 of 32×32 pixels (two million activations), which is compared with the smooth SiLU in place of ReLU
+instead, and with ReLU on 16 images of 8×8. In later steps signs may differ again, but there the learning rate makes little of it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from networks import gradients_of
 
 from clnn import ops
-from clnn.autodiff import differentiate
 from clnn.compiler import append_training, build
 from clnn.ir import Graph, TensorSpec
 from clnn.models import lenet5, resnet18, vgg_small
-from clnn.nn import Dropout, Module
+from clnn.nn import Dropout, Module, SiLU
 from clnn.ops.step import StepState
 from clnn.optim import SGD
 from clnn.passes import TRAINING
@@ -26,21 +27,20 @@ from clnn.passes import TRAINING
 torch = pytest.importorskip("torch", reason="the networks are judged by PyTorch, which is not installed")
 nn = torch.nn
 
-RATE, MOMENTUM, DECAY, STEPS = 0.01, 0.9, 5e-4, 3
+pytestmark = pytest.mark.slow
+RATE, MOMENTUM, DECAY, STEPS = 0.002, 0.9, 5e-4, 3
+#: no activation of a batch lies nearer to 0
+MARGIN = 2e-6
 
 
 # -- the twins ----------------------------------------------------------------------------------------------------------
-
-def sequential(layers: list) -> nn.Sequential:
-    return nn.Sequential(*layers)
-
 
 class Twin(nn.Module):
     """features, flatten, classifier."""
 
     def __init__(self, features: list, classifier: list):
         super().__init__()
-        self.features, self.classifier = sequential(features), sequential(classifier)
+        self.features, self.classifier = nn.Sequential(*features), nn.Sequential(*classifier)
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))
@@ -62,46 +62,60 @@ def torch_vgg_small() -> nn.Module:
 
 
 class Block(nn.Module):
-    def __init__(self, channels: int, width: int, stride: int):
+    def __init__(self, channels: int, width: int, stride: int, activation: type):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         same = stride == 1 and channels == width
-        self.downsample = None if same else sequential([nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)])
+        self.downsample = None if same else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        self.relu = activation()
 
     def forward(self, x):
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet(nn.Module):
-    def __init__(self):
+    def __init__(self, activation: type = nn.ReLU):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64)
+        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), activation()
         channels = 64
         for number, width in enumerate((64, 128, 256, 512)):
-            stride = 1 if number == 0 else 2
-            setattr(self, f"layer{number + 1}", sequential([Block(channels, width, stride), Block(width, width, 1)]))
+            blocks = Block(channels, width, 1 if number == 0 else 2, activation), Block(width, width, 1, activation)
+            setattr(self, f"layer{number + 1}", nn.Sequential(*blocks))
             channels = width
         self.fc = nn.Linear(512, 10)
 
     def forward(self, x):
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         return self.fc(self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean((2, 3)))
+
+
+def smooth_resnet18() -> Module:
+    """Our ResNet-18 with SiLU in place of ReLU."""
+    model = resnet18(seed=3)
+    for module in model.modules():
+        if "relu" in module._modules:
+            module.relu = SiLU()
+    return model
 
 
 @dataclass
 class Network:
+    """``tolerance`` holds for one step, ``later`` for the parameters after several."""
+
     ours: Callable[[], Module]
     theirs: Callable[[], nn.Module]
     shape: tuple[int, ...]
     tolerance: float
+    later: float
 
 
 NETWORKS = {
-    "lenet5": Network(lambda: lenet5(seed=1), torch_lenet5, (8, 1, 28, 28), 2e-5),
-    "vgg_small": Network(lambda: vgg_small(size=8, seed=2), torch_vgg_small, (6, 3, 8, 8), 2e-4),
-    "resnet18": Network(lambda: resnet18(seed=3), ResNet, (4, 3, 32, 32), 1e-3),
+    "lenet5": Network(lambda: lenet5(seed=1), torch_lenet5, (8, 1, 28, 28), 1e-5, 1e-4),
+    "vgg_small": Network(lambda: vgg_small(size=8, seed=2), torch_vgg_small, (6, 3, 8, 8), 2e-5, 1e-4),
+    "resnet18": Network(lambda: resnet18(seed=3), ResNet, (16, 3, 8, 8), 5e-5, 5e-4),
+    "resnet18 with SiLU": Network(smooth_resnet18, lambda: ResNet(nn.SiLU), (4, 3, 32, 32), 5e-5, 5e-4),
 }
 
 
@@ -114,26 +128,6 @@ def without_dropout(model: Module) -> Module:
             module.p = 0.0
     model.name_variables()
     return model
-
-
-def gradients_of(model: Module, x: np.ndarray, labels: np.ndarray, session) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """(loss, logits, gradient by parameter name) of one training step; running statistics are updated and pulled."""
-    graph = Graph()
-    given, target = graph.input(TensorSpec(x.shape), "x"), graph.input(TensorSpec(labels.shape, "int32"), "labels")
-    output = model(given)
-    loss = ops.cross_entropy(output, target)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = differentiate(graph, [loss], [graph.constant(1.0)], [graph.variable(p) for p in parameters])
-    graph.outputs = [loss, output, *gradients]
-    _, executable = build(graph, session, TRAINING)
-    executable.write("x", x)
-    executable.write("labels", labels)
-    executable.run()
-    found = [executable.read(value) for value in executable.plan.outputs]
-    for buffer in model.buffers():
-        session.pull(buffer)
-    session.release(model.state_variables().values())
-    return found[0], found[1], dict(zip(names, found[2:], strict=True))
 
 
 def train(model: Module, x: np.ndarray, labels: np.ndarray, session) -> list[float]:
@@ -165,36 +159,54 @@ class Pair:
     """A network of ours and its twin with the same weights, and a batch."""
 
     def __init__(self, name: str):
-        network = NETWORKS[name]
+        self.network = network = NETWORKS[name]
         rng = np.random.default_rng(11)
-        self.tolerance = network.tolerance
-        self.x = rng.standard_normal(network.shape).astype(np.float32)
-        self.labels = rng.integers(0, 10, network.shape[0]).astype(np.int32)
         self.ours, self.theirs = without_dropout(network.ours()), network.theirs().double()
         # weights and offsets of the normalisations away from 1 and 0, so that they matter
-        for path, parameter in self.ours.named_parameters():
-            if "bn" in path or parameter.array.ndim == 1:
+        for _, parameter in self.ours.named_parameters():
+            if parameter.array.ndim == 1:
                 parameter.array[...] += 0.1 * rng.standard_normal(parameter.shape).astype(np.float32)
+        self.load()
+        self.labels = rng.integers(0, 10, network.shape[0]).astype(np.int32)
+        for _ in range(40):
+            self.x = rng.standard_normal(network.shape).astype(np.float32)
+            if self.margin() >= MARGIN:
+                break
+        else:
+            pytest.fail("no batch keeps all activations away from 0")
+        self.load()                         # the search moved the running statistics
+
+    def load(self) -> None:
         state = {key: torch.tensor(array) for key, array in self.ours.state_dict().items()}
         missing, unexpected = self.theirs.load_state_dict(state, strict=False)
         assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing), (missing, unexpected)
+
+    def margin(self) -> float:
+        """The smallest distance of a ReLU's input from 0."""
+        found = [np.inf]
+        hooks = [module.register_forward_pre_hook(lambda _, x: found.append(x[0].abs().min().item()))
+                 for module in self.theirs.modules() if isinstance(module, nn.ReLU)]
+        with torch.no_grad():
+            self.theirs(torch.tensor(self.x, dtype=torch.float64))
+        for hook in hooks:
+            hook.remove()
+        return min(found)
 
     def loss(self):
         output = self.theirs(torch.tensor(self.x, dtype=torch.float64))
         return nn.functional.cross_entropy(output, torch.tensor(self.labels.astype(np.int64))), output
 
-    def check(self, got: np.ndarray, expected, what: str) -> float:
-        wanted = expected.detach().numpy()
+    def check(self, got: np.ndarray, expected, what: str, tolerance: float | None = None) -> None:
+        wanted, allowed = expected.detach().numpy(), tolerance or self.network.tolerance
         assert got.shape == wanted.shape, f"{what}: shape {got.shape}, expected {wanted.shape}"
         error = float(np.abs(got - wanted).max()) / max(float(np.abs(wanted).max()), 1e-6)
-        assert error <= self.tolerance, f"{what} is off by {error:.3g} of the largest element, allowed {self.tolerance:g}"
-        return error
+        assert error <= allowed, f"{what} is off by {error:.3g} of the largest element, allowed {allowed:g}"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_of_every_parameter(name, device_session):
     pair = Pair(name)
-    loss, logits, gradients = gradients_of(pair.ours, pair.x, pair.labels, device_session)
+    _, loss, logits, gradients = gradients_of(pair.ours, pair.x, pair.labels, device_session)
     expected, output = pair.loss()
     expected.backward()
     pair.check(loss, expected, "the loss")
@@ -220,9 +232,9 @@ def test_parameters_after_three_steps(name, device_session):
         loss, _ = pair.loss()
         loss.backward()
         optimizer.step()
-        pair.check(np.float32(losses[number]), loss, f"the loss of step {number}")
+        pair.check(np.float32(losses[number]), loss, f"the loss of step {number}", pair.network.later)
     assert losses[-1] < losses[0]
     expected = pair.theirs.state_dict()
     for path, array in pair.ours.state_dict().items():
         if not path.endswith("num_batches_tracked"):
-            pair.check(array, expected[path], path)
+            pair.check(array, expected[path], path, pair.network.later)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clnn import models
 from clnn.cli import main
 from clnn.data import digits
+from clnn.train import Trainer
 
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -69,8 +71,8 @@ def test_train_on_a_folder_of_images(tmp_path, capfd):
             pixels = rng.integers(0, 60, (9, 12, 3)) + 180 * number
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / name / f"{i}.png")
     out = tmp_path / "out"
-    assert main(["train", "--model", "mlp", "--hidden", "8", "--size", "8", "--data", str(tmp_path / "photos"), "--epochs", "5",
-                 "--out", str(out)]) == 0
+    assert main(["train", "--model", "mlp", "--hidden", "8", "--size", "8", "--data", str(tmp_path / "photos"),
+                 "--batch-size", "8", "--lr", "0.01", "--out", str(out)]) == 0
     assert "3x8x8, 2 classes" in capfd.readouterr().out
     picture = tmp_path / "photos" / "light" / "3.png"
     assert main(["predict", str(out / "model.safetensors"), str(picture), "--json"]) == 0
@@ -150,13 +152,19 @@ def test_a_damaged_model_file(trained, tmp_path, capfd):
     assert "half.safetensors" in capfd.readouterr().err
 
 
+def test_a_model_that_was_never_trained(tmp_path, capfd):
+    Trainer(models.mlp(4, 2)).save(tmp_path / "raw.safetensors")
+    assert main(["evaluate", str(tmp_path / "raw.safetensors"), "--data", "digits"]) == 1
+    assert "was trained before it was saved" in capfd.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals differ")
 def test_interruption(tmp_path):
     """Ctrl-C ends with status 130 and a checkpoint from which --resume goes on."""
     command = [sys.executable, "-m", "clnn", "train", "--model", "mlp", "--data", "digits", "--epochs", "100000",
                "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (tmp_path / "checkpoint.safetensors").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
