@@ -15,13 +15,16 @@ from pathlib import Path
 from clnn.runtime import Device
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("clnn", "pyopencl", "pocl-binary-distribution", "numpy", "mako", "torch")
+PACKAGES = ("clnn", "pyopencl", "pocl-binary-distribution", "numpy", "mako", "torch", "tinygrad")
 
 
 def _commit() -> str:
+    """What git says, or ``BENCH_COMMIT`` where a copy without history is measured."""
+    if given := os.environ.get("BENCH_COMMIT"):
+        return given
     try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True,
-                               check=True)
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True,
+                               text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
@@ -37,8 +40,9 @@ def _version(package: str) -> str | None:
 
 def provenance(device: Device | None) -> dict:
     """Device, driver, versions, commit, command and time."""
-    found = {"command": " ".join(["python", "-m", "bench." + Path(sys.argv[0]).stem, *sys.argv[1:]]), "commit": _commit(),
-             "time": datetime.now(UTC).isoformat(timespec="seconds"), "python": platform.python_version(), "cores": os.cpu_count(),
+    found = {"command": " ".join(["python", "-m", "bench", *sys.argv[1:]]), "commit": _commit(),
+             "time": datetime.now(UTC).isoformat(timespec="seconds"), "python": platform.python_version(),
+             "cores": os.cpu_count(),
              "versions": {package: v for package in PACKAGES if (v := _version(package))}}
     if device is not None:
         facts = device.facts
@@ -47,11 +51,11 @@ def provenance(device: Device | None) -> dict:
     return found
 
 
-def save(name: str, device: Device | None, result: dict) -> Path:
-    """Write ``results/<name>.json``, whole or not at all; returns its path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    with tempfile.NamedTemporaryFile("w", dir=RESULTS, delete=False, suffix=".tmp") as file:
+def save(name: str, device: Device | None, result: dict, folder: Path = RESULTS) -> Path:
+    """Write ``<name>.json``, whole or not at all; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, suffix=".tmp") as file:
         json.dump({"provenance": provenance(device), **result}, file, indent=1)
         file.write("\n")
     os.chmod(file.name, 0o644)

@@ -41,7 +41,7 @@ class Prepared:
 
 
 class Local:
-    """A contestant of this process. ``maker`` has ``about()`` → dict and ``prepare(case, variant)`` → Prepared, or raises Unable."""
+    """A contestant of this process. ``maker`` has ``about()`` and ``prepare(case, variant)`` → Prepared, or raises Unable."""
 
     def __init__(self, maker):
         self.maker, self.about = maker, maker.about()
@@ -60,7 +60,7 @@ class Local:
         return np.asarray(self._ready[handle].output(output), np.float64).reshape(-1)[indices]
 
     def time(self, handle: int, repeats: int) -> float:
-        """Seconds per run: synchronised wall clock around ``repeats`` of them, after one that does not count if they are short."""
+        """Seconds per run: synchronised wall clock around ``repeats`` of them, after one that does not count if they are many."""
         ready = self._ready[handle]
         if repeats > 1:
             ready.run()
@@ -98,9 +98,9 @@ class Remote:
     def __init__(self, name: str, environment: dict[str, str] | None = None):
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.name = name
-        self._log = tempfile.TemporaryFile()
-        self._child = subprocess.Popen([sys.executable, "-m", "bench.worker", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=self._log, text=True, cwd=os.getcwd(),
+        self._log = tempfile.TemporaryFile()        # noqa: SIM115 (closed with the child)
+        self._child = subprocess.Popen([sys.executable, "-m", "bench.worker", name], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=self._log, text=True,
                                        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})})
         self.about = self._answer()
 

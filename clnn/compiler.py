@@ -19,6 +19,7 @@ from .runtime import Device, Executable, select_device, session
 from .runtime.program import KernelBuildError
 from .runtime.session import Session
 from .step import Step
+from .tune import apply_choices
 
 DTYPES = {"f": "float32", "i": "int32", "u": "int32", "b": "int32"}
 PRECISIONS = ("fp32",)
@@ -56,6 +57,7 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
     """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the next one, with a message."""
     target = target_session.target
     graph = run_passes(graph, target, passes)
+    apply_choices(graph, target_session, config.tune)
     banned: dict[int, frozenset[str]] = {}
     while True:
         plan = make_plan(graph, target)

@@ -11,8 +11,8 @@ from clnn.ops.step import StepState
 from clnn.optim import SGD, Adam
 
 LARGEST = 700
-UNARY = (ops.tanh, ops.sigmoid, ops.relu, ops.abs, ops.gelu, ops.silu, ops.neg, lambda x: ops.clip(x, -0.7, 0.9), lambda x: ops.mul(x, 0.5),
-         lambda x: ops.exp(ops.neg(ops.abs(x))), lambda x: ops.pow(x, 2))
+UNARY = (ops.tanh, ops.sigmoid, ops.relu, ops.abs, ops.gelu, ops.silu, ops.neg, lambda x: ops.clip(x, -0.7, 0.9),
+         lambda x: ops.mul(x, 0.5), lambda x: ops.exp(ops.neg(ops.abs(x))), lambda x: ops.pow(x, 2))
 BINARY = (ops.add, ops.sub, ops.mul, ops.maximum, lambda a, b: ops.div(a, ops.add(ops.abs(b), 1.0)))
 
 
@@ -22,7 +22,8 @@ def interpret(graph: Graph, arrays: dict[str, np.ndarray]) -> tuple[list[np.ndar
 
     def read(value: Value) -> np.ndarray:
         if value not in known:
-            array = arrays[value.name] if value.kind == "input" else value.source.array if value.kind == "variable" else value.source
+            array = value.source
+            array = arrays[value.name] if value.kind == "input" else array.array if value.kind == "variable" else array
             known[value] = array.astype(np.float64) if array.dtype.kind == "f" else array
         return known[value]
 
@@ -65,8 +66,8 @@ class Draw:
     def grow(self) -> Value | None:
         """A new value from random ones of the pool, or None where the operator does not fit."""
         x = self.pick(self.pool)
-        return self.pick((self.unary, self.unary, self.binary, self.binary, self.reduce, self.product, self.product, self.convolution,
-                          self.convolution, self.norm, self.pool2d, self.move, self.dropout, self.softmax))(x)
+        return self.pick((self.unary, self.unary, self.binary, self.binary, self.reduce, self.product, self.product,
+                          self.convolution, self.convolution, self.norm, self.pool2d, self.move, self.dropout, self.softmax))(x)
 
     def unary(self, x):
         return self.pick(UNARY)(x)
@@ -105,8 +106,8 @@ class Draw:
     def pool2d(self, x):
         if len(x.shape) != 4 or min(x.shape[2:]) < 2:
             return None
-        return self.pick((lambda v: ops.max_pool2d(v, 2), lambda v: ops.avg_pool2d(v, 2, 1), lambda v: ops.max_pool2d(v, (2, 1), 2),
-                          ops.global_avg_pool2d))(x)
+        return self.pick((lambda v: ops.max_pool2d(v, 2), lambda v: ops.avg_pool2d(v, 2, 1),
+                          lambda v: ops.max_pool2d(v, (2, 1), 2), ops.global_avg_pool2d))(x)
 
     def move(self, x):
         rank = len(x.shape)

@@ -29,7 +29,8 @@ def _named(**parts: nn.Module) -> nn.Sequential:
 
 
 def lenet5() -> nn.Sequential:
-    features = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2))
+    features = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+                             nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2))
     classifier = nn.Sequential(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
     return _named(features=features, flatten=nn.Flatten(), classifier=classifier)
 
@@ -119,8 +120,8 @@ class InvertedResidual(nn.Module):
 
 def mobilenet_v2(classes: int, dropout: float) -> nn.Sequential:
     layers, channels = [_normed(3, 32, 3, 2)], 32
-    for expansion, made, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
-                                           (6, 320, 1, 1)):
+    stages = (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
+    for expansion, made, count, stride in stages:
         for number in range(count):
             layers.append(InvertedResidual(channels, made, 1 if number else stride, expansion))
             channels = made

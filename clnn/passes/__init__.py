@@ -17,6 +17,7 @@ from .fuse_bias_gradient import fuse_bias_gradient
 from .fuse_cross_entropy import fuse_cross_entropy
 from .fuse_epilogues import fuse_epilogues
 from .fuse_pointwise import fuse_pointwise
+from .keep_old_values import keep_old_values
 from .merge_duplicates import merge_duplicates
 from .simplify_views import simplify_views
 
@@ -24,7 +25,7 @@ Pass = Callable[[Graph, Target], Graph]
 
 #: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise chains before
 #: epilogues, so that a whole chain moves at once; layouts when the nodes are final; lowerings last
-_COMMON: tuple[Pass, ...] = (eliminate_dead_code, simplify_views, fold_constants, merge_duplicates)
+_COMMON: tuple[Pass, ...] = (eliminate_dead_code, keep_old_values, simplify_views, fold_constants, merge_duplicates)
 _FUSION: tuple[Pass, ...] = (fuse_pointwise, fuse_epilogues, eliminate_dead_code, assign_layouts, choose_lowerings)
 
 INFERENCE: tuple[Pass, ...] = (*_COMMON, *_FUSION)

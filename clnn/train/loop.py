@@ -106,7 +106,8 @@ class Loop:
             return
         loss, hits, images = totals
         point = {"step": position.step, "epoch": position.epoch + position.cursor / self.source.count,
-                 "loss": float(loss / images), "accuracy": float(hits / images), "lr": float(self.optimizer.lr_at(position.step - 1))}
+                 "loss": float(loss / images), "accuracy": float(hits / images),
+                 "lr": float(self.optimizer.lr_at(position.step - 1))}
         self.history.steps.append(point)
         epoch = position.epoch - position.first_epoch
         self.progress.update(epoch + 1, epoch * self.source.count + position.cursor, point, float(images / max(elapsed, 1e-9)))

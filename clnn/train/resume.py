@@ -46,7 +46,8 @@ def file_to_resume(resume: bool | str | Path, checkpoint: str | Path | None) -> 
     if resume is not True:
         return resume
     if checkpoint is None:
-        raise ArgumentError("resume=True needs the checkpoint to resume from", where="fit", hint="checkpoint=path, or resume=path")
+        raise ArgumentError("resume=True needs the checkpoint to resume from", where="fit",
+                            hint="checkpoint=path, or resume=path")
     clear_leftovers(checkpoint)
     return checkpoint if Path(checkpoint).exists() else None
 

@@ -200,7 +200,7 @@ class Trainer:
         """Probabilities (N, classes), float32.
 
         Args:
-            x: raw images (N, …) as in the data set: uint8, or floats on the scale of mean and std ([0, 1] if the set holds uint8).
+            x: raw images (N, …) as in the data set: uint8, or floats on the scale of mean and std (0 to 1 for a uint8 set).
         """
         self._check_counts(batch_size=batch_size)
         x = np.asarray(x)
@@ -208,9 +208,10 @@ class Trainer:
             raise DTypeError("images are uint8 or floats", where="predict", got=x.dtype,
                              hint="x.astype(numpy.uint8) for values 0 to 255")
         if x.ndim < 2 or (self.sample_shape is not None and x.shape[1:] != self.sample_shape):
+            hint = "a single image needs a batch axis: x[None]" if x.shape == self.sample_shape else None
             wanted = ", ".join(map(str, self.sample_shape)) if self.sample_shape else "…"
             raise ShapeError("images of another shape than those of the training", where="predict", got=x.shape,
-                             expected=f"(N, {wanted})", hint="a single image needs a batch axis: x[None]" if x.shape == self.sample_shape else None)
+                             expected=f"(N, {wanted})", hint=hint)
         session, x = open_session(self.device), as_input(x)
         batch = min(batch_size, 1 << max(len(x) - 1, 0).bit_length())
         program = compiled.prediction(self, TensorSpec((batch, *x.shape[1:]), str(x.dtype)), session)

@@ -10,7 +10,7 @@ KERNEL = Kernel(
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
     tunables=(Tunable("BM", (16, 32, 64, 128), 64, 6, "rows of a work-group's tile"),
               Tunable("BN", (16, 32, 64, 128), 64, 4, "columns of a work-group's tile"),
-              Tunable("BK", (8, 16, 32), 16, 3, "depth of a tile"),
+              Tunable("BK", (8, 16, 32), 16, 6, "depth of a tile"),
               Tunable("TM", (2, 4, 8), 4, 2, "rows of an item's block"),
               Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block"),
               Tunable("STAGES", (1, 2), 1, 2, "tiles in local memory: with 2 a barrier less per step")),

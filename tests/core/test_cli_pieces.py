@@ -115,6 +115,7 @@ def test_sizes():
 
 
 def test_digits_are_scaled_for_lenet():
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
     assert load_for_model("digits", "lenet5", None, "test").sample_shape == (1, 28, 28)
     assert load_for_model("digits", "mlp", None, "test", 12).sample_shape == (1, 12, 12)
 
@@ -190,7 +191,7 @@ def test_confusion():
 
 
 def test_unreadable_images_are_collected(tmp_path):
-    from PIL import Image
+    Image = pytest.importorskip("PIL.Image", reason="images are read by Pillow")
     Image.new("L", (5, 5), 7).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
     paths = [tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "absent.png"]

@@ -23,6 +23,7 @@ from clnn.passes.freeze_variables import freeze_variables
 from clnn.passes.fuse_bias_gradient import fuse_bias_gradient
 from clnn.passes.fuse_epilogues import fuse_epilogues
 from clnn.passes.fuse_pointwise import fuse_pointwise
+from clnn.passes.keep_old_values import keep_old_values
 from clnn.passes.merge_duplicates import merge_duplicates
 from clnn.passes.simplify_views import simplify_views
 from clnn.target import GENERIC_CPU, GENERIC_GPU
@@ -101,6 +102,30 @@ def test_updates_keep_their_nodes():
     graph.updates[state] = ops.add(state, x)
     unchanged = "%0: float32[3] = Map(exprs=(add(a, b),), dtypes=()) <- @state, @x0\nupdate @state <- %0\nreturn "
     check(graph, unchanged, unchanged, eliminate_dead_code)
+
+
+def test_old_values_that_are_wanted_at_the_end_are_copied():
+    graph, x = begin((3,))
+    state, before = variable(graph, "state", 3), variable(graph, "before", 3)
+    graph.outputs = [ops.reshape(state, (1, 3)), ops.exp(before)]
+    graph.updates = {state: ops.add(state, x), before: state}
+    check(graph, """
+%0: float32[1,3] = Reshape(shape=(1, 3)) <- @state
+%1: float32[3] = Map(exprs=(exp(a),), dtypes=()) <- @before
+%2: float32[3] = Map(exprs=(add(a, b),), dtypes=()) <- @state, @x0
+update @state <- %2
+update @before <- @state
+return %0, %1
+""", """
+%0: float32[1,3] = Reshape(shape=(1, 3)) <- @state
+%1: float32[3] = Map(exprs=(exp(a),), dtypes=()) <- @before
+%2: float32[3] = Map(exprs=(add(a, b),), dtypes=()) <- @state, @x0
+%3: float32[1,3] = Map(exprs=(a,), dtypes=('float32',)) <- %0
+%4: float32[3] = Map(exprs=(a,), dtypes=('float32',)) <- @state    # state
+update @state <- %2
+update @before <- %4
+return %3, %1
+""", keep_old_values)
 
 
 # -- constants and variables ----------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from clnn.nn import Module
 from clnn.passes import TRAINING
 
 
-def gradients_of(model: Module, x: np.ndarray, labels: np.ndarray, session) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def gradients_of(model: Module, x: np.ndarray, labels: np.ndarray,
+                 session) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """(final graph, loss, logits, gradient by parameter name) of one training step.
 
     Running statistics are updated and pulled; the device copies of the variables are released.

@@ -18,13 +18,13 @@ TOLERANCE = 2e-5
 
 
 def small_resnet() -> Module:
-    return Sequential(Conv2d(3, 8, 3, padding=1, bias=False), BatchNorm2d(8), ReLU(), MaxPool2d(2), BasicBlock(8, 8), BasicBlock(8, 16, 2),
-                      AdaptiveAvgPool2d(1), Flatten(), Linear(16, 10))
+    return Sequential(Conv2d(3, 8, 3, padding=1, bias=False), BatchNorm2d(8), ReLU(), MaxPool2d(2), BasicBlock(8, 8),
+                      BasicBlock(8, 16, 2), AdaptiveAvgPool2d(1), Flatten(), Linear(16, 10))
 
 
 def grouped() -> Module:
-    return Sequential(Conv2d(6, 12, 3, groups=3, stride=2), ReLU(), Conv2d(12, 12, 3, groups=12, padding=1), MaxPool2d(3, 2, 1), Flatten(),
-                      Linear(12 * 9, 10))
+    return Sequential(Conv2d(6, 12, 3, groups=3, stride=2), ReLU(), Conv2d(12, 12, 3, groups=12, padding=1), MaxPool2d(3, 2, 1),
+                      Flatten(), Linear(12 * 9, 10))
 
 
 NETWORKS = {"lenet5": (lambda: lenet5(seed=1), (4, 1, 28, 28)), "small resnet": (small_resnet, (4, 3, 16, 16)),

@@ -1,9 +1,10 @@
 """Whole networks beside torch twins in float64: loss, logits, every gradient, running statistics, and three optimiser steps.
 
-Errors are judged on the scale of each reference tensor; the reference is double precision. Where an activation lies so near 0 that
-rounding decides its sign, a whole gradient element comes or goes, so batches are drawn until no activation of the reference does.
-That is impossible for a ResNet-18 of 32×32 pixels (two million activations), which is compared with the smooth SiLU in place of ReLU
-instead, and with ReLU on 16 images of 8×8. In later steps signs may differ again, but there the learning rate makes little of it.
+Errors are judged on the scale of each reference tensor; the reference is double precision. Where an activation lies so near 0
+that rounding decides its sign, a whole gradient element comes or goes, so batches are drawn until no activation of the reference
+does. That is impossible for a ResNet-18 of 32×32 pixels (two million activations), which is compared with the smooth SiLU in
+place of ReLU instead, and with ReLU on 16 images of 8×8. In later steps signs may differ again, but there the learning rate makes
+little of it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Block(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         same = stride == 1 and channels == width
-        self.downsample = None if same else nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        shortcut = nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+        self.downsample = None if same else nn.Sequential(*shortcut)
         self.relu = activation()
 
     def forward(self, x):

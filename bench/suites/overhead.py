@@ -1,14 +1,11 @@
-"""What the host pays per launch: ``run()`` of a bound plan against a bare C loop of clEnqueueNDRangeKernel over the same launches.
+"""What the host pays per launch: ``run()`` of a bound plan against a bare C loop of clEnqueueNDRangeKernel over its launches.
 
-Both loops enqueue behind a user event that is not set until the clock has stopped, so that no kernel runs meanwhile and only the host is
-measured. They take turns; the figures are medians over the rounds.
-
-    python -m bench.overhead [--device NAME] [--rounds 31]
+Both loops enqueue behind a user event that is not set until the clock has stopped, so that no kernel runs meanwhile and only the
+host is measured. They take turns; the figures are medians over the rounds.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import statistics
 import subprocess
@@ -19,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 import clnn
+from bench.options import Options
 from bench.record import save
 from clnn import models, optim
-from clnn.runtime import select_device
 from clnn.runtime.opencl import cl
 
 LOOP = r"""
@@ -79,26 +76,24 @@ def measure(executable, rounds: int) -> dict:
             times[name].append((time.perf_counter() - start) / (20 * n) * 1e6)
             gate.set_status(api.command_execution_status.COMPLETE)
             session.finish()
-    result = {name: {"median_us": statistics.median(values), "min_us": min(values), "max_us": max(values)} for name, values in times.items()}
-    return {"launches": n, "rounds": rounds, **result, "above_bare_us": result["run"]["median_us"] - result["bare"]["median_us"]}
+    result = {name: {"median_us": statistics.median(values), "min_us": min(values), "max_us": max(values)}
+              for name, values in times.items()}
+    above = result["run"]["median_us"] - result["bare"]["median_us"]
+    return {"launches": n, "rounds": rounds, **result, "above_bare_us": above}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default=None)
-    parser.add_argument("--rounds", type=int, default=31)
-    options = parser.parse_args()
-    device = select_device(options.device)
-    result = {}
+def run(options: Options) -> dict:
+    result: dict = {"suite": "overhead", "options": options.to_json(), "per_launch": {}, "rows": []}
     for name, model in (("mlp", models.mlp(784, 512, 256, 10)), ("lenet5", models.lenet5())):
-        step = clnn.compile(model, (8, 1, 28, 28), loss="cross_entropy", optimizer=optim.SGD(lr=0.0, momentum=0.9), device=device)
+        if not options.wants(name):
+            continue
+        step = clnn.compile(model, (8, 1, 28, 28), loss="cross_entropy", optimizer=optim.SGD(lr=0.0, momentum=0.9),
+                            device=options.device)
         step.run(np.zeros((8, 1, 28, 28), np.float32), np.zeros(8, np.int32))
-        result[name] = measure(step.executable, options.rounds)
-        r = result[name]
+        result["per_launch"][name] = r = measure(step.executable, max(options.rounds, 3 if options.quick else 31))
+        result["rows"].append({"model": name, "launches": r["launches"], "run() µs": round(r["run"]["median_us"], 3),
+                               "bare C loop µs": round(r["bare"]["median_us"], 3), "above bare µs": round(r["above_bare_us"], 3)})
         print(f"{name}: {r['launches']} launches, run() {r['run']['median_us']:.2f} µs, bare {r['bare']['median_us']:.2f} µs, "
-              f"above bare {r['above_bare_us']:.2f} µs per launch")
-    print(save(f"overhead-{'cpu' if device.target.is_cpu else 'gpu'}", device, {"per_launch": result}))
-
-
-if __name__ == "__main__":
-    main()
+              f"above bare {r['above_bare_us']:.2f} µs per launch", flush=True)
+    print(save(options.name("overhead"), options.device, result, options.out), flush=True)
+    return result

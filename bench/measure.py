@@ -1,0 +1,187 @@
+"""The measuring loop: prepare all contestants of a case, check their outputs, then let them run in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.cases import TOLERANCE, Case, sample
+from bench.options import Options
+from bench.record import save
+from bench.roofline import Roofline, spread
+from bench.side import Local, Remote, Unable
+
+Reference = Callable[[Case, int, np.ndarray, np.ndarray], np.ndarray | None]
+
+
+@dataclass
+class Entry:
+    """One contestant in one case."""
+
+    who: str
+    variant: dict
+    side: Local | Remote
+    handle: int
+    facts: dict
+    repeats: int = 1
+    seconds: list[float] = field(default_factory=list)
+    result: dict = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        v = self.variant
+        layout = v["layout"] if v["layout"] != "NCHW" or self.who.startswith("torch") else ""
+        return " ".join(filter(None, [self.who, v["precision"], layout, v["mode"] if v["mode"] != "eager" else ""]))
+
+
+class Competition:
+    """Runs the cases of one suite and keeps its JSON up to date.
+
+    Args:
+        reference: (case, output, indices, values) → what the values should be. Without it the first opponent in fp32 says.
+        own_variants: the variants in which clnn takes part, beside the precisions.
+    """
+
+    def __init__(self, suite: str, options: Options, reference: Reference | None = None, own_variants: tuple[dict, ...] = ({},)):
+        self.suite, self.options, self.reference = suite, options, reference
+        self.roofline = Roofline(options.session, options.peaks, options.copy_gbs)
+        self.own_variants = own_variants
+        self.result: dict = {"suite": suite, "options": options.to_json(), "contestants": {}, "absent": {},
+                             "tolerance": TOLERANCE, "cases": []}
+        self._saved = time.monotonic()
+
+    # -- contestants ------------------------------------------------------------------------------------------------
+
+    def _start(self) -> list[tuple[str, Local | Remote, list[dict]]]:
+        plain = {"layout": "NCHW", "mode": "eager"}
+        own = [{**plain, "precision": p, **v} for p in self.options.precisions for v in self.own_variants]
+        started: list[tuple[str, Local | Remote, list[dict]]] = [("clnn", Local(self.options.ours()), own)]
+        for opponent in self.options.opponents:
+            variants = opponent.variants(self.suite, self.options.precisions)
+            try:
+                if not variants:
+                    raise Unable(f"takes no part in {', '.join(self.options.precisions)}")
+                started.append((opponent.name, Remote(opponent.name, opponent.environment), variants))
+            except Unable as error:
+                self.result["absent"][opponent.name] = str(error)
+                print(f"without {opponent.name}: {error}", flush=True)
+        self.result["contestants"] = {name: side.about for name, side, _ in started}
+        return started
+
+    def run(self, cases: Iterable[Case]) -> dict:
+        """Measure all cases that the options let through; returns the result, which is saved."""
+        cases = [case for case in cases if self.options.wants(case.name)]
+        started = self._start()
+        self.result["roofline"] = self.roofline.to_json()
+        print(f"{self.suite}: {len(cases)} cases on {self.options.device}", flush=True)
+        try:
+            for number, case in enumerate(cases, 1):
+                found = self._case(case, started)
+                self.result["cases"].append(found)
+                print(f"[{number}/{len(cases)}] {summary(found)}", flush=True)
+                self._save(finished=False)
+        finally:
+            for _, side, _ in started:
+                side.close()
+            self.result["roofline"] = self.roofline.to_json()
+            self._save(finished=True)
+        return self.result
+
+    def _save(self, finished: bool) -> None:
+        if finished or time.monotonic() - self._saved > 20:
+            path = save(self.options.name(self.suite), self.options.device, self.result, self.options.out)
+            self._saved = time.monotonic()
+            if finished:
+                print(path, flush=True)
+
+    # -- one case ---------------------------------------------------------------------------------------------------
+
+    def _case(self, case: Case, started) -> dict:
+        entries, skipped = [], []
+        for who, side, variants in started:
+            for variant in variants:
+                try:
+                    handle, facts = side.prepare(case, variant)
+                except Unable as error:
+                    skipped.append({"who": who, "variant": variant, "reason": str(error)})
+                    continue
+                entries.append(Entry(who, variant, side, handle, facts))
+        try:
+            self._check(case, entries)
+            self._time(entries)
+            results = [self._entry(case, entry) for entry in entries]
+        finally:
+            for entry in entries:
+                entry.side.release(entry.handle)
+        return {"name": case.name, "kind": case.kind, "group": case.group, "params": case.params, "flops": case.flops,
+                "bytes": case.bytes, "copies": case.copies, "results": results, "skipped": skipped}
+
+    def _check(self, case: Case, entries: list[Entry]) -> None:
+        """The largest error on the scale of the reference, over sampled elements of each output."""
+        errors: dict[int, float] = {id(entry): 0.0 for entry in entries}
+        judge = None
+        for number, shape in enumerate(case.outputs):
+            size = int(np.prod(shape))
+            indices = sample(size, case.flops // (2 * max(size, 1)))
+            given = {id(entry): entry.side.values(entry.handle, number, indices) for entry in entries}
+            for entry in entries:
+                values = given[id(entry)]
+                wanted = self.reference(case, number, indices, values) if self.reference else None
+                if wanted is None:
+                    fit = [e for e in entries if e.who != "clnn" and e.variant["precision"] == "fp32"]
+                    if not fit:
+                        errors[id(entry)] = float("nan")
+                        continue
+                    judge, wanted = fit[0].label, given[id(fit[0])]
+                scale = np.abs(wanted).max() or 1.0
+                errors[id(entry)] = max(errors[id(entry)], float(np.nan_to_num(np.abs(values - wanted).max() / scale, nan=1e9)))
+        for entry in entries:
+            error = errors[id(entry)]
+            entry.result = {"error": None if error != error else error, "reference": judge or "float64",
+                            "wrong": bool(error > TOLERANCE[entry.variant["precision"]])}
+
+    def _time(self, entries: list[Entry]) -> None:
+        target = self.options.target_s
+        for entry in entries:
+            once = min(entry.side.time(entry.handle, 1) for _ in range(2))
+            entry.repeats = max(1, min(2000, int(target / max(once, 1e-7))))
+            if entry.repeats > 10:
+                once = entry.side.time(entry.handle, 10)
+                entry.repeats = max(1, min(5000, int(target / max(once, 1e-7))))
+        for _ in range(self.options.rounds):
+            for entry in entries:
+                entry.seconds.append(entry.side.time(entry.handle, entry.repeats))
+
+    def _entry(self, case: Case, entry: Entry) -> dict:
+        found = spread(entry.seconds)
+        precision = entry.variant["precision"]
+        largest = max(int(np.prod(shape)) * 4 for shape in (*case.inputs.values(), *case.outputs))
+        tensor = largest if self.suite == "memory" else None
+        kernels = entry.facts.pop("kernels", [])
+        if kernels:
+            parts = [self.roofline.bound(flops, nbytes, precision) for flops, nbytes in kernels]
+            bound = None if None in parts else sum(parts)
+        elif case.flops or case.bytes:
+            bound = self.roofline.bound(case.flops, case.bytes, precision, tensor)
+        else:
+            bound = None
+        flops = case.flops or entry.facts.get("flops", 0)
+        return {"who": entry.who, "label": entry.label, "variant": entry.variant, **found, "rounds": len(entry.seconds),
+                "repeats": entry.repeats, "device_s": entry.side.device_seconds(entry.handle, max(entry.repeats, 3)),
+                "gflops": flops / found["median_s"] / 1e9, "gbs": case.bytes / found["median_s"] / 1e9, "bound_s": bound,
+                "of_bound": bound / found["median_s"] if bound else None, "peak_bytes": entry.side.peak_bytes(entry.handle),
+                **entry.result, **entry.facts}
+
+
+def summary(found: dict) -> str:
+    """One line per case."""
+    parts = []
+    for entry in found["results"]:
+        share = f", {100 * entry['of_bound']:.0f} % of roof" if entry["of_bound"] and entry["who"] == "clnn" else ""
+        wrong = f" WRONG (error {entry['error']:.1e})" if entry["wrong"] else ""
+        parts.append(f"{entry['label']} {entry['median_s'] * 1e3:.4g} ms{share}{wrong}")
+    parts += [f"{who} skipped: {reason[:90]}" for who, reason in {s["who"]: s["reason"] for s in found["skipped"]}.items()]
+    return f"{found['name']}: " + " · ".join(parts)

@@ -1,0 +1,183 @@
+"""Winograd convolution: fewer multiplications by interpolation, for 3 × 3 filters of stride 1, in all three directions.
+
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m × m results is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a
+filter g and a tile d of (m + 2)² pixels; summed over channels, the products are (m + 2)² matrix products, one per element of a tile. The image
+and the filters are transformed first, and the results last, by kernels of their own.
+
+The error depends on the points of interpolation. 0, ±5/8, ±3/2 and ∞ keep that of the 4 × 4 tiles within twice that of a direct sum, where
+Lavin and Gray's 0, ±1, ±2, ∞ have four to seven times; like these their transforms are exact in binary. See Barabasz, Anderson, Soodhalter and
+Gregg, "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", 2018, for why points close to ±1 are good.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from ..codegen.lowering import Context, Operand
+from ..codegen.views import View, matrix
+from ..config import config
+from ..errors import LoweringError
+from ..ir import NHWC, TensorSpec
+from ..target import Target
+from .gemm import Gemm, launch_gemm, main_kind
+from .reduce import reduction_view
+
+#: finite points of interpolation, by the number of elements of a transformed tile's side
+POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+#: largest error on the scale of the result, for the generic test of all lowerings
+TOLERANCE = 2e-5
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class Transforms(NamedTuple):
+    """F(results, taps): the matrices for results (Aᵀ), filters (G) and images (Bᵀ)."""
+
+    results: Matrix
+    filters: Matrix
+    images: Matrix
+
+
+@functools.cache
+def transforms(results: int, taps: int) -> Transforms:
+    """The matrices of F(results, taps) by the construction of Cook and Toom."""
+    points = POINTS[results + taps - 1]
+    at = [[*(p ** i for p in points), float(i == results - 1)] for i in range(results)]
+    g = [[p ** j / np.prod([p - q for q in points if q != p]) for j in range(taps)] for p in points] + [[*[0.0] * (taps - 1), 1.0]]
+    bt = [np.poly([q for q in points if q != p])[::-1].tolist() + [0.0] for p in points] + [np.poly(points)[::-1].tolist()]
+
+    def rounded(rows) -> Matrix:
+        return tuple(tuple(float(np.float32(v)) + 0.0 for v in row) for row in rows)
+    return Transforms(rounded(at), rounded(g), rounded(bt))
+
+
+class _Tiles(NamedTuple):
+    """How a tensor of images is cut: N images of C channels in a grid of tiles, one every ``hop`` pixels from ``origin``."""
+
+    spec: TensorSpec
+    origin: tuple[int, int]
+    rows: int
+    cols: int
+    hop: int
+
+    @property
+    def count(self) -> int:
+        return self.spec.shape[0] * self.rows * self.cols
+
+
+def _prepare(op, window: tuple[int, int], context: Context) -> int:
+    """The side of a tile of results, if the convolution can be computed so.
+
+    Raises:
+        LoweringError: if it cannot.
+    """
+    if config.winograd == "off":
+        raise LoweringError("CLNN_WINOGRAD is off")
+    if window != (3, 3) or op.stride != (1, 1) or op.dilation != (1, 1):
+        raise LoweringError("is made for 3×3 filters without stride or dilation")
+    if config.winograd == "auto":
+        return context.choice("tile", 4, (4, 2))
+    return int(config.winograd[1])
+
+
+def _check_workspace(floats: int) -> None:
+    if 4 * floats > config.workspace << 20:
+        raise LoweringError(f"needs {4 * floats >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}")
+
+
+def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
+    """Launch the transform of images, or of filters as images of one tile each; ``inner`` (tiles or channels) lies side by side."""
+    (n, c, h, w), count, elements = tiles.spec.shape, tiles.count, len(by) ** 2
+    made = context.scratch((elements, c, count) if inner == "tiles" else (elements, count, c))
+    places = (c * count, count, 1) if inner == "tiles" else (c * count, 1, c)
+    context.launch("conv/winograd_input", {"N": n, "C": c, "H": h, "W": w, "strides": tiles.spec.strides, "origin": tiles.origin,
+                                           "rows": tiles.rows, "cols": tiles.cols, "hop": tiles.hop, "matrix": by, "lanes": inner,
+                                           "places": places}, {"x": x}, {"v": made})
+    return made
+
+
+def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: TensorSpec, by: Transforms, transposed: bool) -> None:
+    """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
+    k, cg = weights.shape[:2]
+    kg, m = k // op.groups, len(by.results)
+    elements, tiles = len(by.images) ** 2, image.count
+    outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
+    _check_workspace(elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
+    inner = "channels" if image.spec.layout == NHWC and op.groups == 1 else "tiles"
+    # filters of one group lie as (K, C) or (C, K), whatever the product reads row by row
+    flip = inner == "channels" and not transposed
+    u = _transform(context, context.input(1), _Tiles(weights, (0, 0), 1, 1, 3), by.filters, "tiles" if flip else "channels")
+    v = _transform(context, context.input(0), image, by.images, inner)
+    filters = matrix(kg, cg, 1, k, kg * cg) if flip else matrix(kg, cg, cg, 1, kg * cg)
+    filters = filters.transposed if transposed else filters
+    batch = elements * op.groups
+    if inner == "tiles":
+        products = context.scratch((elements, op.groups * outs, tiles))
+        gemm = Gemm(filters, matrix(ins, tiles, tiles, 1, ins * tiles), matrix(outs, tiles, tiles, 1, outs * tiles), batch)
+        launch_gemm(context, main_kind(context.target), gemm, u, v, products)
+        places = (op.groups * outs * tiles, tiles, 1)
+    else:
+        products = context.scratch((elements, tiles, outs))
+        gemm = Gemm(matrix(tiles, ins, ins, 1, ins * tiles), filters.transposed, matrix(tiles, outs, outs, 1, outs * tiles), batch)
+        launch_gemm(context, main_kind(context.target), gemm, v, u, products)
+        places = (outs * tiles, 1, outs)
+    n, channels, height, width = result.shape
+    context.launch("conv/winograd_output", {"N": n, "K": channels, "P": height, "Q": width, "strides": result.strides, "rows": image.rows,
+                                            "cols": image.cols, "matrix": by.results, "lanes": inner, "places": places},
+                   {"m": products}, {"y": context.output(0)})
+    assert m == image.hop
+
+
+def fprop(op, context: Context) -> None:
+    (x, w), (y,) = context.inputs, context.outputs
+    m = _prepare(op, w.shape[2:], context)
+    image = _Tiles(x, (-op.padding[0], -op.padding[2]), -(-y.shape[2] // m), -(-y.shape[3] // m), m)
+    _convolve(op, context, image, y, w, transforms(m, 3), transposed=False)
+
+
+def dgrad(op, context: Context) -> None:
+    """The convolution of the gradient, padded by 2 - padding, with the filters turned by half a circle."""
+    (dy, w), (dx,) = context.inputs, context.outputs
+    m = _prepare(op, w.shape[2:], context)
+    by = transforms(m, 3)
+    turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
+    image = _Tiles(dy, (op.padding[0] - 2, op.padding[2] - 2), -(-dx.shape[2] // m), -(-dx.shape[3] // m), m)
+    _convolve(op, context, image, dx, w, turned, transposed=True)
+
+
+def wgrad(op, context: Context) -> None:
+    """F(3, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
+    (x, dy), dw = context.inputs, context.outputs[0]
+    m = _prepare(op, op.window, context)
+    by = transforms(3, m)
+    (n, k, p, q), c = dy.shape, x.shape[1]
+    cg, kg = c // op.groups, k // op.groups
+    rows, cols = -(-p // m), -(-q // m)
+    tiles, elements = n * rows * cols, (m + 2) ** 2
+    _check_workspace(elements * (tiles * (c + k) + k * cg))
+    inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
+    v = _transform(context, context.input(0), _Tiles(x, (-op.padding[0], -op.padding[2]), rows, cols, m), by.images, inner)
+    g = _transform(context, context.input(1), _Tiles(dy, (0, 0), rows, cols, m), by.filters, inner)
+
+    def view(channels: int) -> View:
+        return matrix(channels, tiles, tiles, 1, channels * tiles) if inner == "tiles" else matrix(channels, tiles, 1, channels, channels * tiles)
+    products = context.scratch((elements, k, cg))
+    launch_gemm(context, main_kind(context.target), Gemm(view(kg), view(cg).transposed, matrix(kg, cg, cg, 1, kg * cg), elements * op.groups),
+                g, v, products)
+    context.launch("conv/winograd_output", {"N": k, "K": cg, "P": 3, "Q": 3, "strides": dw.strides, "rows": 1, "cols": 1, "matrix": by.results,
+                                            "lanes": "channels", "places": (k * cg, 1, cg)}, {"m": products}, {"y": context.output(0)})
+    if op.row_sum:
+        sums = reduction_view(dy, (0, 2, 3))
+        context.launch("reduce/rows", {"rows": k, "cols": n * p * q, "x": sums, "kind": "sum"}, {"x": context.input(1)}, {"y": context.output(1)})
+
+
+def refuse(op, inputs, outputs, target: Target) -> str | None:
+    """Where the transforms cost more than the multiplications that they save."""
+    images = [s.shape[1] for s in (*inputs, *outputs) if s.rank == 4 and s.shape[2:] != (3, 3)]
+    least = 16 if target.is_cpu else 32
+    if min(images, default=0) // op.groups < least:
+        return f"fewer than {least} channels do not pay for the transforms"
+    return None

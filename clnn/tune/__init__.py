@@ -1,0 +1,9 @@
+"""Finding the fastest way to run each operator on a device, remembering it, and using what is remembered.
+
+space: the candidates of a problem · search: in which order to try them · measure: build, check, time · store: results on disk ·
+lookup: what is known · chooser: puts it into a graph · estimate: what to expect where nothing is measured.
+"""
+
+from .chooser import apply_choices
+
+__all__ = ["apply_choices"]

@@ -1,0 +1,225 @@
+"""Results on disk: JSON lines that are only ever appended, so that several processes may write at once and none can harm what is there.
+
+A line is one result: a ``trial`` (one candidate of one problem, its seconds or the reason of its failure) or a ``best`` (what a finished search
+chose, with the default's seconds measured beside it). What cannot be read — a line cut short by a crash, the work of a newer version, garbage —
+is skipped and stays where it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..codegen.template import folder
+from ..config import config
+from ..errors import FileError
+from ..target import Target
+from .problem import Problem
+from .space import Candidate
+
+VERSION = 1
+_REQUIRED = {"version": int, "kind": str, "key": str, "family": str, "device": dict, "lowering": str, "config": dict}
+
+
+@dataclass
+class Results:
+    """The readable lines of some files, by problem and by family."""
+
+    by_key: dict[str, list[dict]] = field(default_factory=dict)
+    by_family: dict[str, list[dict]] = field(default_factory=dict)
+
+    def add(self, record: dict) -> None:
+        self.by_key.setdefault(record["key"], []).append(record)
+        if record["kind"] == "best":
+            self.by_family.setdefault(record["family"], []).append(record)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_key.values()))
+
+    def __iter__(self):
+        return (record for records in self.by_key.values() for record in records)
+
+
+class Store:
+    """One file of results."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._stamp: tuple | None = None
+        self._results = Results()
+
+    def append(self, record: dict) -> None:
+        """Add one line, in a single write that reaches the disk before this returns.
+
+        Raises:
+            FileError: if the file cannot be written.
+        """
+        self._write(_text(record).encode())
+
+    def _write(self, line: bytes, sync: bool = True) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":     # a line was cut short here: do not go on in it
+                    line = b"\n" + line
+                if os.write(handle, line) != len(line):
+                    raise OSError("the disk is full")
+                if sync:
+                    os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise FileError("tuning results cannot be written", where=self.path, got=error.strerror or error,
+                            hint="CLNN_TUNE_STORE names another file") from error
+
+    def results(self) -> Results:
+        """What the file holds now; read again only if it has changed."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            return Results()
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if stamp != self._stamp:
+            self._results = Results()
+            for line in self.lines():
+                if (record := parse(line)) is not None:
+                    self._results.add(record)
+            self._stamp = stamp
+        return self._results
+
+    def lines(self) -> list[bytes]:
+        """The complete lines of the file, readable or not."""
+        try:
+            return [line for line in self.path.read_bytes().split(b"\n")[:-1] if line.strip()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise FileError("tuning results cannot be read", where=self.path, got=error.strerror or error) from error
+
+    def merge(self, other: Path) -> tuple[int, int]:
+        """Append the lines of another file that are not here yet, also those that only a newer version understands.
+
+        Returns:
+            The number of lines taken over, and of those that are neither.
+
+        Raises:
+            FileError: if the other file cannot be read.
+        """
+        if not Path(other).is_file():
+            raise FileError("there is no such file of tuning results", where=other)
+        present, refused = set(self.lines()), 0
+        missing: list[bytes] = []
+        for line in Store(other).lines():
+            if parse(line) is None and not _newer(line):
+                refused += 1
+            elif line not in present:
+                present.add(line)
+                missing.append(line)
+        for number, line in enumerate(missing, start=1):
+            self._write(line + b"\n", sync=number == len(missing))
+        return len(missing), refused
+
+    def export(self, path: Path) -> int:
+        """Write the ``best`` lines to another file, one per device and problem, the latest; returns how many.
+
+        Raises:
+            FileError: if the other file is this one, or cannot be written.
+        """
+        if Path(path).resolve() == self.path.resolve():
+            raise FileError("results cannot be exported into the file that they come from", where=path)
+        latest = {(json.dumps(r["device"], sort_keys=True), r["key"]): r for r in self.results() if r["kind"] == "best"}
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text("".join(_text(record) for record in latest.values()))
+        except OSError as error:
+            raise FileError("tuning results cannot be written", where=path, got=error.strerror or error) from error
+        return len(latest)
+
+
+def _text(record: dict) -> str:
+    return json.dumps(record, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def parse(line: bytes) -> dict | None:
+    """A line as a record, or None if this version cannot read it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.get("version") != VERSION:
+        return None
+    return record if all(isinstance(record.get(name), kind) for name, kind in _REQUIRED.items()) else None
+
+
+def _newer(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(record, dict) and isinstance(record.get("version"), int) and record["version"] > VERSION
+
+
+# -- making records -----------------------------------------------------------------------------------------------------
+
+def device_facts(target: Target) -> dict[str, object]:
+    """The device as results name it."""
+    return {"name": target.name, "driver": target.driver, "kind": target.kind, "units": target.compute_units}
+
+
+@functools.cache
+def template_digest(name: str) -> str:
+    """A digest of a template's text and of all that templates share."""
+    text = hashlib.sha256((folder() / f"{name}.cl").read_bytes())
+    for shared in sorted((folder() / "lib").glob("*.mako")):
+        text.update(shared.read_bytes())
+    return text.hexdigest()[:12]
+
+
+def digests(templates: Iterable[str]) -> dict[str, str]:
+    return {name: template_digest(name) for name in dict.fromkeys(templates)}
+
+
+def make_record(kind: str, problem: Problem, target: Target, candidate: Candidate, templates: Iterable[str],
+                default: bool, seconds: float | None, **more) -> dict:
+    """A line for the store; ``default`` tells that the candidate is what would be run unmeasured."""
+    return {"version": VERSION, "kind": kind, "key": problem.key, "family": problem.family, "problem": problem.description,
+            "sizes": problem.sizes, "device": device_facts(target), "lowering": candidate.lowering, "config": candidate.config,
+            "templates": digests(templates), "default": default, "seconds": seconds, **more}
+
+
+def current(record: Mapping) -> bool:
+    """Whether the templates of a record are still what they were when it was measured."""
+    try:
+        return all(template_digest(name) == digest for name, digest in record.get("templates", {}).items())
+    except OSError:
+        return False
+
+
+# -- where results lie --------------------------------------------------------------------------------------------------
+
+def store_path() -> Path:
+    """The file of the user's results."""
+    return config.tune_store or config.cache / "tune" / "results.jsonl"
+
+
+@functools.cache
+def open_store(path: Path) -> Store:
+    """The store of a file; one per process, so that it is read once."""
+    return Store(path)
+
+
+@functools.cache
+def shipped() -> Results:
+    """The results that come with clnn."""
+    found = Results()
+    for path in sorted((Path(__file__).parent / "defaults").glob("*.jsonl")):
+        for record in Store(path).results():
+            found.add(record)
+    return found

@@ -1,0 +1,154 @@
+<%!
+from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.linear import sandwich
+from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
+
+def units(p, t):
+    """Vectors of neighbouring tiles (or channels), over all channels (or tiles)."""
+    tiles = p.N * p.rows * p.cols
+    inner, outer = (tiles, p.C) if p.lanes == "tiles" else (p.C, tiles)
+    return -(-inner // t.VECTOR) * outer
+
+def choose(p, target):
+    vector = 16 if target.is_cpu else 1
+    tiles = p.N * p.rows * p.cols
+    inner, outer = (tiles, p.C) if p.lanes == "tiles" else (p.C, tiles)
+    n = -(-inner // vector) * outer
+    return {"VECTOR": vector, **choose_walk(n, target, cost=64), **({} if target.is_cpu else {"CHUNK": 1})}
+
+KERNEL = Kernel(
+    summary="Cuts an image into overlapping tiles d and transforms each, L d Lᵀ: the first step of a Winograd convolution, also for filters.",
+    reads=("x",),
+    stores=("v",),
+    problem={"N": "images", "C": "channels", "H": "rows of an image", "W": "its columns", "strides": "of (N, C, H, W) in x",
+             "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
+             "hop": "pixels from one tile to the next", "matrix": "L", "lanes": "what lies side by side in the result: tiles or channels",
+             "places": "strides of (element of a tile, channel, tile) in the result"},
+    tunables=(*WALK, Tunable("VECTOR", (1, 4, 8, 16), 1, 4, "neighbouring tiles or channels that an item transforms together")),
+    constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),),
+    choose=choose,
+    global_size=lambda p, t: walk_items(units(p, t), t),
+    local_size=walk_group,
+)
+%>
+<%namespace name="loops" file="/lib/loops.mako"/>
+<%
+# Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016: V = Bᵀ d B, and U = G g Gᵀ for the filters.
+L = t.VECTOR
+size = len(p.matrix[0])                     # of a tile
+made = len(p.matrix)                        # of the transformed tile
+tiles = p.N * p.rows * p.cols
+inner, outer = (tiles, p.C) if p.lanes == "tiles" else (p.C, tiles)
+groups = -(-inner // L)
+sn, sc, sh, sw = p.strides
+ve, vc, vt = p.places
+kind = "float" if L == 1 else f"float{L}"
+top, left = p.origin
+inside = {"h": top >= 0 and top + (p.rows - 1) * p.hop + size <= p.H, "w": left >= 0 and left + (p.cols - 1) * p.hop + size <= p.W}
+cut = not (inside["h"] and inside["w"])
+whole = f"h >= 0 && h + {size} <= {p.H} && w >= 0 && w + {size} <= {p.W}"
+
+def locate(tile):
+    """Statements that declare the first pixel (h, w) of a tile and where it lies."""
+    return (f"const int h = {tile} / {p.cols} % {p.rows} * {p.hop} + {top}, w = {tile} % {p.cols} * {p.hop} + {left}; "
+            f"const index_t at = (index_t)({tile} / {p.cols * p.rows}) * {sn} + (index_t)h * {sh} + (index_t)w * {sw}")
+
+def pixel(i, j, where):
+    """An element of the tile, zero outside the image."""
+    checks = [f"(uint)({n} + {k}) < {e}u" for n, k, e in (("h", i, p.H), ("w", j, p.W)) if not inside[n]]
+    value = f"x[{where} + {i * sh + j * sw}]"
+    return f"{' && '.join(checks)} ? {value} : 0.0f" if checks else value
+%>
+${signature}
+{
+% if L > 1:
+    typedef float${L} loose_t __attribute__((aligned(4)));
+    float part[${max(size, made) ** 2 * L}] __attribute__((aligned(64)));      // [element][lane]
+% endif
+<%loops:each n="${groups * outer}" index="unit" t="${t}">
+% if L == 1:
+        const int ${"tile = unit % %d, c = unit / %d" % (inner, inner) if p.lanes == "tiles" else "c = unit %% %d, tile = unit / %d" % (inner, inner)};
+        ${locate("tile")} + (index_t)c * ${sc};
+% for i in range(size):
+% for j in range(size):
+        const float d${i}_${j} = ${pixel(i, j, "at")};
+% endfor
+% endfor
+% else:
+        const int start = unit % ${groups} * ${L}, other = unit / ${groups};
+        const int count = ${inner} - start < ${L} ? ${inner} - start : ${L};
+% if p.lanes == "tiles":
+        // each lane collects its own tile; spare lanes repeat the last one
+        for (int lane = 0; lane < ${L}; ++lane) {
+            const int tile = start + (lane < count ? lane : count - 1);
+            ${locate("tile")} + (index_t)other * ${sc};
+% if cut:
+            if (!(${whole})) {
+                for (int i = 0; i < ${size}; ++i)
+                    for (int j = 0; j < ${size}; ++j)
+                        part[(i * ${size} + j) * ${L} + lane] = (uint)(h + i) < ${p.H}u && (uint)(w + j) < ${p.W}u ? x[at + i * ${sh} + j * ${sw}] : 0.0f;
+                continue;
+            }
+% endif
+% for i in range(size):
+% for j in range(size):
+            part[${(i * size + j) * L} + lane] = x[at + ${i * sh + j * sw}];
+% endfor
+% endfor
+        }
+% else:
+        {
+            ${locate("other")} + (index_t)start * ${sc};
+            for (int i = 0; i < ${size}; ++i)
+                for (int j = 0; j < ${size}; ++j) {
+                    float* to = part + (i * ${size} + j) * ${L};
+% if cut:
+                    if ((uint)(h + i) >= ${p.H}u || (uint)(w + j) >= ${p.W}u) {
+                        for (int lane = 0; lane < ${L}; ++lane) to[lane] = 0.0f;
+                        continue;
+                    }
+% endif
+                    const index_t from = at + i * ${sh} + j * ${sw};
+% if inner % L:
+                    for (int lane = 0; lane < ${L}; ++lane) to[lane] = x[from + (lane < count ? lane : count - 1) * ${sc}];
+% elif sc == 1:
+                    *(loose_t*)to = *(__global const loose_t*)(x + from);
+% else:
+                    for (int lane = 0; lane < ${L}; ++lane) to[lane] = x[from + lane * ${sc}];
+% endif
+                }
+        }
+% endif
+% for i in range(size):
+% for j in range(size):
+        const ${kind} d${i}_${j} = *(const ${kind}*)(part + ${(i * size + j) * L});
+% endfor
+% endfor
+% endif
+        ${sandwich(p.matrix, "d", "v", kind)}
+% if L == 1:
+        const index_t to = (index_t)c * ${vc} + (index_t)tile * ${vt};
+% for i in range(made):
+% for j in range(made):
+        ${store("v", f"to + (index_t){(i * made + j) * ve}", f"v{i}_{j}")}
+% endfor
+% endfor
+% else:
+% for i in range(made):
+% for j in range(made):
+        *(${kind}*)(part + ${(i * made + j) * L}) = v${i}_${j};
+% endfor
+% endfor
+        const index_t to = ${f"(index_t)other * {vc}" if p.lanes == "tiles" else f"(index_t)other * {vt}"} + start;
+        for (int e = 0; e < ${made * made}; ++e) {
+% if inner % L:
+            if (count < ${L}) {
+                for (int lane = 0; lane < count; ++lane) ${store("v", f"to + (index_t)e * {ve} + lane", f"part[e * {L} + lane]")}
+                continue;
+            }
+% endif
+            for (int lane = 0; lane < ${L}; ++lane) ${store("v", f"to + (index_t)e * {ve} + lane", f"part[e * {L} + lane]")}
+        }
+% endif
+</%loops:each>
+}
