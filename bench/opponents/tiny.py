@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import itertools
 import os
+from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
 
 from bench.cases import Case
 from bench.side import Prepared, Unable
+from clnn.runtime.opencl import cl
 
 
-def _bundled_loader() -> str | None:
-    """The OpenCL library that pyopencl's wheel brings along, for machines that have no other."""
+def _share_loader() -> None:
+    """Let tinygrad use the OpenCL library that pyopencl's wheel brings along, where there is no other.
+
+    That library finds its own drivers only once pyopencl has asked for the platforms.
+    """
     found = find_spec("pyopencl")
     libraries = sorted(Path(found.origin).parent.glob(".libs/libOpenCL*")) if found and found.origin else []
-    return str(libraries[0]) if libraries else None
+    if libraries and "OPENCL_PATH" not in os.environ and not find_library("OpenCL"):
+        os.environ["OPENCL_PATH"] = str(libraries[0])
+        cl().get_platforms()
 
 
-if "OPENCL_PATH" not in os.environ and (_loader := _bundled_loader()):
-    os.environ["OPENCL_PATH"] = _loader
+_share_loader()
 
 try:
     from tinygrad import Device, Tensor, TinyJit

@@ -26,21 +26,23 @@ def run(given: argparse.Namespace) -> int:
     console.fields(describe(subject, given, step))
     console.heading("graph")
     console.output().print(str(step.graph))
-    _lowerings(step.graph)
+    _lowerings(step.graph, step.session)
     _launches(step.plan)
     _cost(step, subject, given.inference)
     _memory(step.plan)
     return 0
 
 
-def _lowerings(graph) -> None:
+def _lowerings(graph, session) -> None:
+    """Chosen and refused lowerings, with what the tuner knows and the time that the device's peak speeds allow."""
+    from ..tune.estimate import estimate
     console.heading("lowerings")
     rows = []
     for node in graph.nodes:
         if node.offer is not None and node.offer.launches:
             refused = "; ".join(f"not {name}: {reason}" for name, reason in node.refusals)
-            rows.append((node.path or "-", node.op.name, node.lowering, refused))
-    console.table(("layer", "operator", "lowering", "refused"), rows)
+            rows.append((node.path or "-", node.op.name, node.lowering, f"{1e3 * estimate(node, session):.3g}", node.note or "-", refused))
+    console.table(("layer", "operator", "lowering", "bound ms", "tuned", "refused"), rows, right=("bound ms",))
 
 
 def _launches(plan) -> None:

@@ -45,6 +45,11 @@ def parameter_count(model: Module) -> int:
 def add_subject(parser: argparse.ArgumentParser) -> None:
     """Declare MODEL and the options that say for which input, device and purpose it is compiled."""
     parser.add_argument("model", metavar="MODEL", help=f"{MODELS}; or a saved model file")
+    add_purpose(parser)
+
+
+def add_purpose(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say for which input, device and purpose a model is compiled."""
     group = parser.add_argument_group("what it is compiled for")
     group.add_argument("--data", metavar="NAME", help=f"take shape and classes from {DATA}")
     group.add_argument("--input", type=extents, metavar="C,H,W", help="shape of one image, such as 1,28,28")

@@ -155,8 +155,6 @@ class Lowering:
     emit: Callable
     refuse: Callable = lambda op, inputs, outputs, target: None
     layouts: Callable = lambda op, inputs, outputs: [((ROW,) * len(inputs), (ROW,) * len(outputs))]
-    #: largest error against the float64 reference, on its scale, where the default of the generic test is too strict
-    tolerance: float | None = None
 
     def offer(self, op, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
               config: dict | None = None, forced: bool = False) -> Offer:

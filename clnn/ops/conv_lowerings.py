@@ -169,16 +169,16 @@ def _filter_layouts(op, inputs, outputs):
     return [((layout, ROW), (layout,)) for layout in (ROW, NHWC)]
 
 
-FPROP = (Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts, winograd.TOLERANCE),
+FPROP = (Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
          Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_narrow, _filter_layouts),
          Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
          Lowering("direct", _direct_fprop, layouts=_filter_layouts))
-DGRAD = (Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts, winograd.TOLERANCE),
+DGRAD = (Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
          Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
          Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
          Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
          Lowering("direct", _direct_dgrad, layouts=_filter_layouts))
-WGRAD = (Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts, winograd.TOLERANCE),
+WGRAD = (Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
          Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
          Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
          Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ..codegen.expr import Expr, add as e_add, arg, call, const, div as e_div, mul as e_mul, power, select, sub as e_sub
+from ..codegen.expr import Expr, arg, call, const, power, select
+from ..codegen.expr import add as e_add
+from ..codegen.expr import div as e_div
+from ..codegen.expr import mul as e_mul
+from ..codegen.expr import sub as e_sub
 from ..errors import ArgumentError
 from ..ir import Value
 from .pointwise import broadcast_shape, pointwise

@@ -7,10 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..codegen.expr import (Expr, add, arg, arguments, call, const, differentiate, div, evaluate, mul, select, sub, substitute,
-                            topological)
-from ..codegen.lowering import Context, Launch, Lowering, Operand
+from ..codegen.expr import (
+    Expr,
+    add,
+    arg,
+    arguments,
+    call,
+    const,
+    differentiate,
+    div,
+    evaluate,
+    mul,
+    select,
+    sub,
+    substitute,
+    topological,
+)
 from ..codegen.kernel import specify
+from ..codegen.lowering import Context, Launch, Lowering, Operand
 from ..codegen.store import Store
 from ..errors import DTypeError, ShapeError
 from ..ir import NHWC, ROW, Graph, Op, Sample, TensorSpec, Value, blocked

@@ -27,8 +27,6 @@ from .reduce import reduction_view
 
 #: finite points of interpolation, by the number of elements of a transformed tile's side
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
-#: largest error on the scale of the result, for the generic test of all lowerings
-TOLERANCE = 2e-5
 
 Matrix = tuple[tuple[float, ...], ...]
 

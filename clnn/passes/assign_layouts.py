@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..config import config
 from ..errors import ArgumentError, LoweringError
 from ..ir import NHWC, ROW, Graph, Layout, Node, Value
-from ..ops.shape import Relayout, Reshape
+from ..ops.relayout import Relayout
+from ..ops.shape import Reshape
 from ..target import Target
 
 PREFERENCES = {"auto": ROW, "NCHW": ROW, "NHWC": NHWC}

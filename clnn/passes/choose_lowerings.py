@@ -46,10 +46,11 @@ def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset()) 
 
 
 def describe_lowerings(graph: Graph) -> str:
-    """The lowering of each node that launches something, and why earlier ones were refused."""
+    """The lowering of each node that launches something, on what measurement, and why others were refused."""
     lines = ["lowerings"]
     for node in graph.nodes:
         if node.offer is not None and node.offer.launches:
             lines.append(f"  {node.path or '-'} {node.op.name}: {node.lowering}")
+            lines += [f"      {node.note}"] if node.note else []
             lines += [f"      not {name}: {reason}" for name, reason in node.refusals]
     return "\n".join(lines)

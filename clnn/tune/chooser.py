@@ -7,7 +7,6 @@ from collections.abc import Callable
 from ..codegen.lowering import Offer
 from ..errors import ArgumentError, ClnnError, FileError, LoweringError
 from ..ir import Graph, Node
-from ..ops.fused import Fused
 from ..runtime import Session
 from .lookup import Found, find, forced, known_at_all, times
 from .problem import Problem, distinct_problems
@@ -37,7 +36,7 @@ def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[
     if mode == "off" or (mode == "lookup" and not known_at_all()):
         return
     for problem, nodes in distinct_problems(graph).values():
-        if forced(problem.op.name, nodes[0].op.base.name if isinstance(nodes[0].op, Fused) else ""):
+        if forced(problem):
             continue
         found = find(problem, session.target)
         if mode == "search" and not (found and found.exact):

@@ -112,6 +112,6 @@ def known_at_all() -> bool:
     return bool(len(shipped()) or len(open_store(store_path()).results()))
 
 
-def forced(name: str, base: str) -> bool:
+def forced(problem: Problem) -> bool:
     """Whether the user has named the lowering of this operator."""
-    return name in config.lowering or base in config.lowering
+    return problem.op.name in config.lowering

@@ -42,7 +42,7 @@ def test_without_command_the_help_is_shown(capsys):
 
 
 def test_commands():
-    assert list(commands()) == ["devices", "train", "evaluate", "predict", "explain", "show", "profile"]
+    assert list(commands()) == ["devices", "train", "evaluate", "predict", "explain", "show", "profile", "tune"]
 
 
 @pytest.mark.parametrize("name", list(commands()))

@@ -10,14 +10,35 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from clnn.codegen.expr import (FUNCTIONS, Expr, add, arg, arguments, c_number, call, const, differentiate, div, evaluate, mul, power,
-                               select, sub, substitute, to_c, topological, uses)
+from clnn.codegen.expr import (
+    FUNCTIONS,
+    Expr,
+    add,
+    arg,
+    arguments,
+    c_number,
+    call,
+    const,
+    differentiate,
+    div,
+    evaluate,
+    mul,
+    power,
+    select,
+    sub,
+    substitute,
+    to_c,
+    topological,
+    uses,
+)
 
 #: the domain of each argument where it is not the whole line; points closer than GAP to a kink are left out
-DOMAIN = {"log": [(0.3, 3)], "log1p": [(-0.6, 3)], "sqrt": [(0.3, 3)], "rsqrt": [(0.3, 3)], "div": [(-2, 2), (0.4, 2)], "pow": [(0.3, 2), (-2, 2)],
-          "leaky_relu": [(-3, 3), (0.1, 0.4)], "elu": [(-3, 3), (0.5, 1.5)], "clip": [(-3, 3), (-1.5, -0.5), (0.5, 1.5)], "relu6": [(-2, 8)]}
+DOMAIN = {"log": [(0.3, 3)], "log1p": [(-0.6, 3)], "sqrt": [(0.3, 3)], "rsqrt": [(0.3, 3)], "div": [(-2, 2), (0.4, 2)],
+          "pow": [(0.3, 2), (-2, 2)], "leaky_relu": [(-3, 3), (0.1, 0.4)], "elu": [(-3, 3), (0.5, 1.5)],
+          "clip": [(-3, 3), (-1.5, -0.5), (0.5, 1.5)], "relu6": [(-2, 8)]}
 KINKS = {"abs": (0,), "relu": (0,), "relu6": (0, 6), "leaky_relu": (0,), "elu": (0,), "sign": (0,)}
 GAP, STEP = 1e-2, 1e-6
 ARITY = {name: len(set(re.findall(r"\{(\d)\}", f.c))) for name, f in FUNCTIONS.items()}
@@ -250,7 +271,8 @@ def test_c_and_numpy_compute_the_same(name):
     function = in_python(line[len("const float v0 = "):-1])
     arrays = points(name, 40)
     expected = value(call(name, *(arg(i) for i in operands)), *arrays)
-    np.testing.assert_allclose([function(*map(float, row)) for row in zip(*arrays, strict=True)], expected, rtol=1e-12, err_msg=line)
+    got = [function(*map(float, row)) for row in zip(*arrays, strict=True)]
+    np.testing.assert_allclose(got, expected, rtol=1e-12, err_msg=line)
 
 
 @pytest.mark.parametrize("name", ["max", "min", "relu", "relu6", "leaky_relu", "clip", "abs", "sign", "add", "mul"])
@@ -264,7 +286,8 @@ def test_nan_comes_through(name):
 
 
 @pytest.mark.parametrize(("number", "text"), [(1.0, "1.0f"), (-2.5, "(-2.5f)"), (math.inf, "INFINITY"), (-math.inf, "-INFINITY"),
-                                              (math.nan, "NAN"), (1e-30, "1.0000000031710769e-30f"), (0.1, "0.10000000149011612f")])
+                                              (math.nan, "NAN"), (1e-30, "1.0000000031710769e-30f"),
+                                              (0.1, "0.10000000149011612f")])
 def test_number_in_c(number, text):
     assert c_number(number) == text
 

@@ -13,7 +13,7 @@ from clnn.autodiff import differentiate
 from clnn.config import config
 from clnn.errors import ArgumentError
 from clnn.ir import NHWC, ROW, Graph, TensorSpec, Variable, verify
-from clnn.ops.shape import Relayout
+from clnn.ops.relayout import Relayout
 from clnn.passes import INFERENCE, TRAINING, run_passes
 from clnn.passes.assign_layouts import assign_layouts
 from clnn.passes.choose_lowerings import choose_lowerings

@@ -11,7 +11,8 @@ from clnn import ops
 from clnn.codegen.windows import axes_of
 from clnn.errors import ArgumentError, DTypeError, ShapeError
 from clnn.ir import NHWC, Graph, TensorSpec, blocked
-from clnn.ops.pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, window_count
+from clnn.ops import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from clnn.ops.pool import window_count
 
 
 def image(shape=(2, 3, 8, 9), dtype="float32"):

@@ -31,7 +31,8 @@ def offers(operator: type) -> Iterator[Offer]:
         outputs = sample.op.infer(*sample.inputs)
         for lowering in sample.op.lowerings:
             for given, made in lowering.layouts(sample.op, sample.inputs, outputs):
-                if not all(layout.fits(spec.shape) for layout, spec in zip((*given, *made), (*sample.inputs, *outputs), strict=True)):
+                specs = (*sample.inputs, *outputs)
+                if not all(layout.fits(spec.shape) for layout, spec in zip((*given, *made), specs, strict=True)):
                     continue
                 inputs = tuple(spec.with_layout(layout) for spec, layout in zip(sample.inputs, given, strict=True))
                 results = tuple(spec.with_layout(layout) for spec, layout in zip(outputs, made, strict=True))
@@ -90,7 +91,8 @@ def test_tunable_is_well_formed(name, tunable):
         kernel = declaration(name)
         for value in set(tunable.values) - {tunable.odd}:
             config = SimpleNamespace(**kernel.odd() | {tunable.name: value})
-            assert all(kernel.refuse(spec.p, config, GENERIC_GPU) for spec in kernels_by_template()[name]), f"{value} would be odd too"
+            refused = [kernel.refuse(spec.p, config, GENERIC_GPU) for spec in kernels_by_template()[name]]
+            assert all(refused), f"{value} would be odd too"
 
 
 @pytest.mark.parametrize("name", template_names())
@@ -106,14 +108,16 @@ def test_declaration_holds_for_every_kernel(name):
         assert set(dict(spec.problem)) == set(kernel.problem) and set(dict(spec.config)) == tunables
         local, everything = spec.local_size, spec.global_size
         assert len(local) <= len(everything) <= 3 and all(n > 0 for n in (*local, *everything))
-        assert all(total % part == 0 for total, part in zip(everything, local, strict=False)), f"{spec.label}: {everything} in {local}"
+        whole = all(total % part == 0 for total, part in zip(everything, local, strict=False))
+        assert whole, f"{spec.label}: {everything} items in groups of {local}"
         assert kernel.local_bytes(spec.p, spec.t) >= 0
 
 
 @pytest.mark.parametrize("name", [name for name in template_names() if declaration(name).tunables])
 def test_odd_tunables_run_somewhere(name):
     odd = declaration(name).odd()
-    assert any(dict(spec.config) == odd for spec in kernels_by_template()[name]), "the odd values break the template's own constraints"
+    run = any(dict(spec.config) == odd for spec in kernels_by_template()[name])
+    assert run, "the odd values break the template's own constraints"
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: o.__name__)
@@ -153,7 +157,9 @@ def test_text_does_not_depend_on_the_order_of_hashes():
     code = ("import sys; sys.path[:0] = sys.argv[1:]\n"
             "from test_templates import kernels_of, render\n"
             "from clnn import ops\n"
-            "print(*(render(spec)[0] for op in (ops.Map, ops.Conv2d, ops.BatchNorm, ops.SoftmaxCrossEntropy) for spec in kernels_of(op)))")
-    found = {subprocess.run([sys.executable, "-c", code, str(ROOT), str(Path(__file__).parent)], capture_output=True, text=True, check=True,
+            "chosen = (ops.Map, ops.Conv2d, ops.BatchNorm, ops.SoftmaxCrossEntropy)\n"
+            "print(*(render(spec)[0] for op in chosen for spec in kernels_of(op)))")
+    command = [sys.executable, "-c", code, str(ROOT), str(Path(__file__).parent)]
+    found = {subprocess.run(command, capture_output=True, text=True, check=True,
                             env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
     assert len(found) == 1 and found.pop().strip()

@@ -12,7 +12,7 @@ from clnn.ir import NHWC
 from clnn.models import lenet5
 from clnn.models.resnet import BasicBlock
 from clnn.nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
-from clnn.ops.shape import Relayout
+from clnn.ops.relayout import Relayout
 
 TOLERANCE = 2e-5
 

