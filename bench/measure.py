@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.cases import TOLERANCE, Case, sample
+from bench.cases import NETWORK_TOLERANCE, TOLERANCE, Case, sample
 from bench.options import Options
 from bench.record import save
 from bench.roofline import Roofline, spread
@@ -49,8 +49,9 @@ class Competition:
         self.suite, self.options, self.reference = suite, options, reference
         self.roofline = Roofline(options.session, options.peaks, options.copy_gbs)
         self.own_variants = own_variants
+        self.tolerance = NETWORK_TOLERANCE if suite == "models" else TOLERANCE
         self.result: dict = {"suite": suite, "options": options.to_json(), "contestants": {}, "absent": {},
-                             "tolerance": TOLERANCE, "cases": []}
+                             "tolerance": self.tolerance, "cases": []}
         self._saved = time.monotonic()
 
     # -- contestants ------------------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ class Competition:
             variants = opponent.variants(self.suite, self.options.precisions)
             try:
                 if not variants:
-                    raise Unable(f"takes no part in {', '.join(self.options.precisions)}")
+                    raise Unable(f"takes no part in {self.suite} with {', '.join(self.options.precisions)}")
                 started.append((opponent.name, Remote(opponent.name, opponent.environment), variants))
             except Unable as error:
                 self.result["absent"][opponent.name] = str(error)
@@ -141,7 +142,7 @@ class Competition:
         for entry in entries:
             error = errors[id(entry)]
             entry.result = {"error": None if error != error else error, "reference": judge or "float64",
-                            "wrong": bool(error > TOLERANCE[entry.variant["precision"]])}
+                            "wrong": bool(error > self.tolerance[entry.variant["precision"]])}
 
     def _time(self, entries: list[Entry]) -> None:
         target = self.options.target_s
@@ -151,8 +152,9 @@ class Competition:
             if entry.repeats > 10:
                 once = entry.side.time(entry.handle, 10)
                 entry.repeats = max(1, min(5000, int(target / max(once, 1e-7))))
-        for _ in range(self.options.rounds):
-            for entry in entries:
+        for turn in range(self.options.rounds):
+            start = turn % max(len(entries), 1)         # nobody always runs first
+            for entry in entries[start:] + entries[:start]:
                 entry.seconds.append(entry.side.time(entry.handle, entry.repeats))
 
     def _entry(self, case: Case, entry: Entry) -> dict:
@@ -168,12 +170,11 @@ class Competition:
             bound = self.roofline.bound(case.flops, case.bytes, precision, tensor)
         else:
             bound = None
-        flops = case.flops or entry.facts.get("flops", 0)
+        flops = case.flops or sum(flops for flops, _ in kernels)
         return {"who": entry.who, "label": entry.label, "variant": entry.variant, **found, "rounds": len(entry.seconds),
                 "repeats": entry.repeats, "device_s": entry.side.device_seconds(entry.handle, max(entry.repeats, 3)),
                 "gflops": flops / found["median_s"] / 1e9, "gbs": case.bytes / found["median_s"] / 1e9, "bound_s": bound,
-                "of_bound": bound / found["median_s"] if bound else None, "peak_bytes": entry.side.peak_bytes(entry.handle),
-                **entry.result, **entry.facts}
+                "of_bound": bound / found["median_s"] if bound else None, **entry.result, **entry.facts}
 
 
 def summary(found: dict) -> str:
@@ -183,5 +184,5 @@ def summary(found: dict) -> str:
         share = f", {100 * entry['of_bound']:.0f} % of roof" if entry["of_bound"] and entry["who"] == "clnn" else ""
         wrong = f" WRONG (error {entry['error']:.1e})" if entry["wrong"] else ""
         parts.append(f"{entry['label']} {entry['median_s'] * 1e3:.4g} ms{share}{wrong}")
-    parts += [f"{who} skipped: {reason[:90]}" for who, reason in {s["who"]: s["reason"] for s in found["skipped"]}.items()]
+    parts += [f"without {who}: {reason[:90]}" for who, reason in {s["who"]: s["reason"] for s in found["skipped"]}.items()]
     return f"{found['name']}: " + " · ".join(parts)

@@ -88,7 +88,7 @@ class Roofline:
         nbytes = max(chunk, nbytes // chunk * chunk)
         if nbytes not in self._copies:
             self._copies[nbytes] = self._measure_copy(nbytes)
-            self.sources["bandwidth"] = "measured with the best of three copies of a tensor of the same size"
+            self.sources["bandwidth"] = "measured with the best of several ways to copy a tensor"
         return self._copies[nbytes]
 
     def _measure_copy(self, nbytes: int) -> float:

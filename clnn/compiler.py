@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -72,12 +73,13 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
                     banned[number] = banned.get(number, frozenset()) | {node.lowering}
                     failed = node.lowering
                     offer_for(node, target, banned[number])
-                    print(f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}", flush=True)
+                    print(f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}",
+                          file=sys.stderr, flush=True)
             continue
         if config.debug >= 1:
-            print(plan.summary(), flush=True)
+            print(plan.summary(), file=sys.stderr, flush=True)
         if config.debug >= 3:
-            print(describe_lowerings(graph), flush=True)
+            print(describe_lowerings(graph), file=sys.stderr, flush=True)
         return graph, executable
 
 

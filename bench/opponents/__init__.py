@@ -7,20 +7,23 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Opponent:
-    """A name, what its process gets in its environment, and the variants it takes part with."""
+    """A name, what its process gets in its environment, the devices that it is for, and the suites in which it takes part."""
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("gpu", "cpu")
+    suites: tuple[str, ...] = ("gemm", "layers", "memory", "models")
 
     def variants(self, suite: str, precisions: list[str]) -> list[dict]:
         """Precision, layout and mode of each."""
+        if suite not in self.suites:
+            return []
         if self.name == "torch-cuda":
-            layouts = ("NCHW", "channels_last") if suite in ("layers", "models") else ("NCHW",)
+            layouts = ("NCHW", "channels_last") if suite in ("layers", "models") else ("",)
             modes = {"models": ("eager", "graph", "compile"), "memory": ("eager", "compile")}.get(suite, ("eager",))
             return [{"precision": p, "layout": layout, "mode": mode} for p in precisions for layout in layouts for mode in modes]
         if self.name.startswith("torch-cpu"):
-            layouts = ("NCHW", "channels_last") if suite in ("layers", "models") else ("NCHW",)
+            layouts = ("NCHW", "channels_last") if suite in ("layers", "models") else ("",)
             return [{"precision": "fp32", "layout": layout, "mode": "eager"} for layout in layouts if "fp32" in precisions]
         return [{"precision": "fp32", "layout": "NCHW", "mode": "eager"}] if "fp32" in precisions else []
 
@@ -32,8 +35,8 @@ OPPONENTS = {opponent.name: opponent for opponent in (
     Opponent("torch-cuda", {}, ("gpu",)),
     Opponent("torch-cpu", {}, ("cpu",)),
     Opponent("torch-cpu-tuned", TUNED_MALLOC, ("cpu",)),
-    Opponent("tinygrad", {"DEV": "CL"}),
-    Opponent("numpy", {}, ("cpu",)),
+    Opponent("tinygrad", {"DEV": "CL"}, suites=("gemm", "layers", "memory")),
+    Opponent("numpy", {}, ("cpu",), ("gemm",)),
 )}
 
 

@@ -28,7 +28,7 @@ NETWORKS = {
 ALEXNET = ((3, 64, 224, 11, 4, 2), (64, 192, 27, 5, 1, 2), (192, 384, 13, 3, 1, 1), (384, 256, 13, 3, 1, 1),
            (256, 256, 13, 3, 1, 1))
 #: what --quick takes: a stem, 3×3 of two sizes, 1×1 of two sizes, depthwise
-QUICK = ("3→64 224² 7×7/2", "64→64 56² 3×3", "256→256 14² 3×3", "64→256 56² 1×1", "1024→256 14² 1×1", "96→96 56² 3×3 g96")
+QUICK = ("3→64 224² 7×7/2", "64→64 56² 3×3", "256→256 14² 3×3", "64→256 56² 1×1", "1024→256 14² 1×1", "144→144 56² 3×3 g144")
 DIRECTIONS = ("fprop", "dgrad", "wgrad")
 
 Layer = tuple[int, int, int, int, int, int, int]        # channels, filters, image, filter size, stride, padding, groups

@@ -51,6 +51,7 @@ class Kernel:
         local_bytes: local memory as a function of (problem, tunables).
         tunables, constraints, features: the space, its rules, the probed features needed.
         in_place: (store, read) pairs: the store may overwrite that input, because each item reads what it overwrites first.
+        auxiliary: the kernel only prepares or finishes what another one computes; the operator's flops are not its own.
         choose: tunables that depend on the problem and the target, as a function of (problem, target).
         seeds: configurations from which the tuner starts, at most 40; what one leaves out is taken from ``choose``.
     """
@@ -66,6 +67,7 @@ class Kernel:
     constraints: tuple[Constraint, ...] = ()
     features: tuple[str, ...] = ()
     in_place: tuple[tuple[str, str], ...] = ()
+    auxiliary: bool = False
     choose: Callable[[SimpleNamespace, Target], dict] = field(default=lambda p, target: {})
     seeds: tuple[Mapping[str, object], ...] = ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from ..config import config
@@ -41,5 +42,5 @@ def run_passes(graph: Graph, target: Target, passes: Sequence[Pass]) -> Graph:
         graph = apply(graph, target)
         verify(graph, after=apply.__name__)
         if config.debug >= 5:
-            print(f"-- after {apply.__name__}\n{graph}\n", flush=True)
+            print(f"-- after {apply.__name__}\n{graph}\n", file=sys.stderr, flush=True)
     return graph

@@ -9,6 +9,7 @@ import numpy as np
 from ..codegen.expr import arg
 from ..codegen.kernel import KernelSpec, specify
 from ..codegen.store import Store
+from ..codegen.template import declaration
 from ..errors import InternalError
 from ..ir import Graph, Node, TensorSpec, Value, Variable
 from ..target import Target
@@ -155,10 +156,11 @@ def make_plan(graph: Graph, target: Target) -> Plan:
 
     launches = []
     for kernel, keys, node in steps:
-        count = sum(1 for other in steps if other[2] is node) if node.offer and len(node.offer.launches) > 1 else 1
         inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
-        launches.append(PlannedLaunch(kernel, tuple(locate(key) for key in keys), node,
-                                      node.op.flops(inputs, outputs) // count, node.op.bytes(inputs, outputs) // count))
+        main = [launch.kernel for launch in node.offer.launches if not declaration(launch.kernel.template).auxiliary]
+        flops = node.op.flops(inputs, outputs) // len(main) if kernel in main else 0
+        moved = {key: key.spec.nbytes if isinstance(key, Value) else node.offer.work[key[1]].nbytes for key in keys}
+        launches.append(PlannedLaunch(kernel, tuple(locate(key) for key in keys), node, flops, sum(moved.values())))
     for new, old in copies:
         launches.append(_copy(graph, new, old, locate(new), fixed(old), target))
     for value in graph.variables:

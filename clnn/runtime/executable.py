@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -124,7 +125,7 @@ class Executable:
         else:
             from .profiler import profile
             self._report = False
-            print(profile(self, repeats=0), flush=True)
+            print(profile(self, repeats=0), file=sys.stderr, flush=True)
 
     def bring_in_step(self) -> None:
         """Send what the host has changed to the device, and claim the variables that a run updates."""

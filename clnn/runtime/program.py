@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from ..codegen.kernel import KernelSpec
@@ -65,7 +66,7 @@ class Programs:
             if name not in self._home and name not in missing:
                 missing[name] = (spec, text)
                 if config.debug >= 4:
-                    print(f"// {spec.label}\n{text}\n", flush=True)
+                    print(f"// {spec.label}\n{text}\n", file=sys.stderr, flush=True)
         if not missing:
             return
         names = list(missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,8 @@ from .program import Programs
 
 @dataclass
 class _Copy:
-    """The device copy of a variable, and the variable's version that it holds."""
+    """The device copy of a variable, and the variable's version that it holds. It goes when the variable does."""
 
-    variable: Variable
     buffer: object
     version: int = -1
 
@@ -69,7 +69,8 @@ class Session:
     def buffer_of(self, variable: Variable):
         """The device copy of a variable, made on first use; :meth:`bring_in_step` fills it."""
         if id(variable) not in self._copies:
-            self._copies[id(variable)] = _Copy(variable, self.allocate(variable.nbytes, f"variable {variable.name}"))
+            self._copies[id(variable)] = _Copy(self.allocate(variable.nbytes, f"variable {variable.name}"))
+            weakref.finalize(variable, self._copies.pop, id(variable), None)
         return self._copies[id(variable)].buffer
 
     def bring_in_step(self, read: list[Variable], updated: list[Variable]) -> None:

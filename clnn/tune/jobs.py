@@ -13,6 +13,7 @@ from ..runtime import Session
 from .estimate import estimate
 from .lookup import find
 from .problem import Problem, distinct_problems
+from .space import Candidate
 from .store import open_store, store_path
 from .tuner import Status, tune_problem
 
@@ -68,7 +69,7 @@ def in_turn(jobs: Iterable[Job], session: Session, *, budget: float, strategy: s
         started(job)
         found = find(job.problem, session.target)
         if found is not None and found.exact:
-            job.default, job.best, job.choice, job.note = found.default_seconds, found.seconds, found.lowering, "known"
+            job.default, job.best, job.choice, job.note = found.default_seconds, found.seconds, str(Candidate.of(found.lowering, found.config)), "known"
         elif (left := deadline - time.monotonic()) <= 0:
             job.note = "no time left"
         else:

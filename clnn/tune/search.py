@@ -19,7 +19,7 @@ Strategy = Callable[[Space, Random], Proposals]
 #: what counts as faster: less than this share of the time
 FASTER = 0.99
 #: rounds without anything faster after which a strategy gives up
-PATIENCE = 4
+PATIENCE = 8
 
 
 class Board:
@@ -93,7 +93,7 @@ def random(space: Space, rng: Random) -> Proposals:
     board = Board()
     yield from board.ask([space.default])
     stale = 0
-    while stale < 8 * PATIENCE:
+    while stale < 4 * PATIENCE:
         asked = yield from board.ask(space.sample(rng) for _ in range(8))
         stale = 0 if asked else stale + 1
 
@@ -104,7 +104,7 @@ def evolution(space: Space, rng: Random, members: int = 12) -> Proposals:
     yield from board.ask(space.seeds())
     yield from board.ask(space.sample(rng) for _ in range(members // 2))
     stale = 0
-    while board.ranked() and stale < 3 * PATIENCE:
+    while board.ranked() and stale < 2 * PATIENCE:
         living = board.ranked()[:members]
         children = []
         for _ in range(members // 2):

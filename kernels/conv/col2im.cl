@@ -4,6 +4,7 @@ from clnn.codegen.header import Kernel
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 KERNEL = Kernel(
+    auxiliary=True,
     summary="Adds up, for each pixel, the columns of the windows that cover it; the gather form, so no atomics.",
     reads=("columns",),
     stores=("dx",),

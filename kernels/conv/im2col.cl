@@ -3,6 +3,7 @@ from clnn.codegen.header import Kernel
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 KERNEL = Kernel(
+    auxiliary=True,
     summary="Writes out the matrix that a view sees, so that a plain GEMM can read it.",
     reads=("x",),
     stores=("y",),

@@ -3,6 +3,7 @@ from clnn.codegen.header import Kernel
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 KERNEL = Kernel(
+    auxiliary=True,
     summary="Adds the partial products of a GEMM whose K was split, in a fixed order.",
     reads=("part", "part_sum"),
     stores=("c", "row_sum"),

@@ -3,6 +3,7 @@ from clnn.codegen.header import Kernel
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 KERNEL = Kernel(
+    auxiliary=True,
     summary="Joins the sums of a channel's parts into the gradients of gamma and beta, and what the gradient of x needs of them.",
     reads=("sums", "dots", "var", "scale"),
     stores=("dgamma", "dbeta", "slope", "offset"),

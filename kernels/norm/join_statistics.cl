@@ -3,6 +3,7 @@ from clnn.codegen.header import Kernel
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 KERNEL = Kernel(
+    auxiliary=True,
     summary="Joins the statistics of a channel's parts into its mean and biased variance, and what normalising multiplies by.",
     reads=("means", "squares", "gamma"),
     stores=("mean", "var", "center", "slope"),

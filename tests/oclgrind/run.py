@@ -39,7 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST = 6_000
 LOCAL_MEMORY = 256 << 10        # of a CPU's runtime; with the simulator's default the packed GEMM would be refused
 SETTINGS = {"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1",
-            "OCLGRIND_NUM_THREADS": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable", "OCLGRIND_LOCAL_MEM_SIZE": str(LOCAL_MEMORY)}
+            "OCLGRIND_NUM_THREADS": "1", "OCLGRIND_BUILD_OPTIONS": "-cl-opt-disable",
+            "OCLGRIND_LOCAL_MEM_SIZE": str(LOCAL_MEMORY)}
 #: (kind, compute units, local memory) that kernels are generated for
 MACHINES = (("cpu", 2, LOCAL_MEMORY), ("gpu", 16, 48 << 10))
 
