@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bench.tables import best_opponent, figure, is_own, labels, own_entry, precisions, short, speedup
+from bench.tables import best_opponent, figure, labels, own_entry, precisions, short, speedup
 
 CLNN, BEST, SLOWER, INK, GRID = "#1565c0", "#ef6c00", "#b0532c", "#1c2430", "#d9dee5"
-#: opponents in the order of their columns
-OTHERS = ("#ef6c00", "#8d6e63", "#7b1fa2", "#00897b", "#c2185b", "#607d8b", "#9e9d24", "#5d4037")
+#: the shades of each contestant's variants, in the order of their columns
+SHADES = {"clnn": (CLNN, "#64b5f6", "#0d47a1", "#90caf9"),
+          "torch-cuda": (BEST, "#ffa726", "#ffcc80", "#a33b00", "#d4761c", "#e0a458"),
+          "torch-cpu": ("#8d6e63", "#bcaaa4"), "torch-cpu-tuned": ("#7b1fa2", "#ba68c8"),
+          "tinygrad": ("#00897b", "#4db6ac"), "numpy": ("#607d8b",)}
+UNKNOWN = ("#c2185b", "#9e9d24", "#5d4037")
 plt.switch_backend("Agg")
 plt.rcParams.update({"font.size": 10, "axes.edgecolor": GRID, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
                      "ytick.color": INK, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True,
@@ -40,8 +45,8 @@ def roofline(result: dict, precision: str) -> bytes | None:
     copy = result["roofline"]["copy_gbs"]
     fig, axes = plt.subplots(figsize=(9, 5.4))
     intensities = [case["flops"] / case["bytes"] for case in cases]
-    low, high = min(intensities) / 2, max(*intensities, 4 * peak / copy)
     ridge = peak / copy
+    low, high = min(*intensities, ridge / 4) / 1.5, max(*intensities, 4 * ridge) * 1.5
     axes.plot([low, ridge, high], [low * copy, peak, peak], color=INK, linewidth=1.4,
               label=f"roof: {figure(peak)} GFLOP/s, {figure(copy)} GB/s")
     series = (("best opponent", BEST, "D", best_opponent), ("clnn", CLNN, "o", own_entry))
@@ -96,9 +101,9 @@ def speedups(result: dict, precision: str) -> bytes | None:
         if panel:
             axes.set_title(panel, fontsize=10)
     grid[0][0].set_yticks(range(len(rows)), rows, fontsize=9)
-    fig.suptitle(_title(result, precision, f"clnn's speed over the best opponent's: {result['suite']}"), x=0.01, ha="left", y=1.0,
-                 va="bottom", fontsize=12)
-    fig.tight_layout()
+    fig.tight_layout()                      # before the title, which would be given too much room
+    title = _title(result, precision, f"clnn's speed over the best opponent's: {result['suite']}")
+    fig.text(0.01, 1.0, title, va="bottom", fontsize=12)
     return _png(fig)
 
 
@@ -110,9 +115,8 @@ def _grouped(result: dict, precision: str, value, label: str, title: str, line: 
         return None
     height = 0.8 / len(names)
     fig, axes = plt.subplots(figsize=(10, 1.4 + len(cases) * max(0.36, 0.19 * len(names))))
-    colours = iter(OTHERS * 4)
-    greatest = 0.0
-    owns = iter((CLNN, "#64b5f6", "#90caf9", "#0d47a1"))
+    shades = {who: itertools.cycle(colours) for who, colours in SHADES.items()}
+    other, greatest = itertools.cycle(UNKNOWN), 0.0
     for number, name in enumerate(names):
         entries = [(row, case, e) for row, case in enumerate(cases) for e in case["results"]
                    if e["label"] == name and not e["wrong"]]
@@ -120,7 +124,7 @@ def _grouped(result: dict, precision: str, value, label: str, title: str, line: 
         bars = {row: length for row, length in lengths.items() if length is not None}
         if not bars:
             continue
-        colour = next(owns if is_own(entries[0][2]) else colours)
+        colour = next(shades.get(entries[0][2]["who"], other))
         places = [row + (number - (len(names) - 1) / 2) * height for row in bars]
         axes.barh(places, list(bars.values()), height * 0.92, label=short(name, precision), color=colour)
         for place, length in zip(places, bars.values(), strict=True):

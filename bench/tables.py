@@ -78,9 +78,11 @@ def geometric_mean(values: Sequence[float]) -> float:
 # -- numbers as text --------------------------------------------------------------------------------------------------------
 
 def figure(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Three significant digits, without an exponent where that can be read."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    if abs(value) < 1e-5:
+        return f"{value:.2e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(digits, 6)}f}"
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from ..config import config
 from ..errors import ClnnError
 from ..version import __version__
-from . import devices, evaluate, explain, predict, profile, show, train, tune
+from . import bench, devices, evaluate, explain, predict, profile, show, train, tune
 from .console import errors
 from .parser import Parser
 
-COMMANDS = (devices, train, evaluate, predict, explain, show, profile, tune)
+COMMANDS = (devices, train, evaluate, predict, explain, show, profile, tune, bench)
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 

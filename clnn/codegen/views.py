@@ -69,6 +69,18 @@ class View:
         return low_h < 0 or low_w < 0 or high_h >= w.height or high_w >= w.width
 
     @property
+    def flattened(self) -> View:
+        """The same view without its window, if no element falls outside the image: coordinates become strides."""
+        w = self.window
+        if w is None or self.checked:
+            return self
+
+        def flat(digits: tuple[Digit, ...]) -> tuple[Digit, ...]:
+            return tuple(Digit(d.extent, d.stride + d.h * w.h_stride + d.w * w.w_stride) for d in digits)
+
+        return View(flat(self.rows), flat(self.cols), None, self.batch, self.base + w.h0 * w.h_stride + w.w0 * w.w_stride)
+
+    @property
     def row_contiguous(self) -> bool:
         """Whether loads should run along rows: neighbouring rows lie side by side in memory for longer than neighbouring columns do."""
         return self._run(self.rows) > self._run(self.cols)

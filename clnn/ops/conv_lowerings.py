@@ -11,7 +11,7 @@ from ..config import config
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
-from . import winograd
+from . import depthwise, winograd
 from .gemm import Gemm, launch_gemm, main_kind
 from .reduce import merge
 
@@ -170,15 +170,18 @@ def _filter_layouts(op, inputs, outputs):
 
 
 FPROP = (Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
+         Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
          Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_narrow, _filter_layouts),
          Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
          Lowering("direct", _direct_fprop, layouts=_filter_layouts))
 DGRAD = (Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
+         Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
          Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
          Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
          Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
          Lowering("direct", _direct_dgrad, layouts=_filter_layouts))
 WGRAD = (Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
+         Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
          Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
          Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
          Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts))

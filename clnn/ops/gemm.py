@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..codegen.lowering import Context, Operand
 from ..codegen.views import View, matrix
@@ -63,6 +63,7 @@ def cpu_splits(gemm: Gemm, target: Target) -> int:
 
 def launch_gemm(context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand, c: Operand, row_sum: Operand | None = None) -> None:
     """Append the launches of ``gemm`` by the template ``kind``: packed, tiled or simple."""
+    gemm = replace(gemm, a=gemm.a.flattened, b=gemm.b.flattened, c=gemm.c.flattened)
     m, n, k = gemm.sizes
     problem = {"M": m, "N": n, "K": k, "batch": gemm.batch, "a": gemm.a, "b": gemm.b, "c": gemm.c}
     sums = {} if row_sum is None else {"row_sum": row_sum}

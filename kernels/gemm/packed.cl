@@ -45,8 +45,11 @@ depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
 plain_b = p.b.window is None and len(p.b.cols) == 1 and p.b.cols[0].stride == 1
 # neighbouring columns that look at neighbouring pixels can be copied 16 at a time
+inner = p.b.cols[-1]
 sliding = (p.b.window is not None and p.b.window.w_stride == 1 and p.b.window.divide_w == 1
-           and p.b.cols[-1].w == 1 and p.b.cols[-1].stride == 0 and p.b.cols[-1].extent >= 16)
+           and inner.w == 1 and inner.stride == 0 and inner.extent >= 16)
+# and without a window, where they lie side by side
+adjacent = not plain_b and p.b.window is None and inner.stride == 1 and inner.extent >= 16
 %>
 ${signature}
 {
@@ -124,14 +127,23 @@ ${signature}
                 column_w[j] = bnw;
 % endif
             }
-% if sliding:
+% if adjacent:
+            const bool run = nr == ${NR} && column_o[${NR - 1}] - column_o[0] == ${NR - 1};
+% elif sliding:
             const bool run = nr == ${NR} && column_o[0] == column_o[${NR - 1}] && column_h[0] == column_h[${NR - 1}]
                              && column_w[${NR - 1}] - column_w[0] == ${NR - 1};
 % endif
             for (int j = 0; j < kc; ++j) {
                 const int k = k0 + j;
                 ${p.b.row("k", "bk")}
-% if sliding:
+% if adjacent:
+                if (run) {
+                    const index_t bno = column_o[0];
+                    ${p.b.locate("bk", "bn", "bt", "g")}
+                    *(__local float16*)(to + j * ${NR}) = *(__global const loose16*)(b + bt);
+                    continue;
+                }
+% elif sliding:
                 if (run) {
                     const index_t bno = column_o[0];
                     const int bnh = column_h[0], bnw = column_w[0];

@@ -42,7 +42,7 @@ def test_without_command_the_help_is_shown(capsys):
 
 
 def test_commands():
-    assert list(commands()) == ["devices", "train", "evaluate", "predict", "explain", "show", "profile", "tune"]
+    assert list(commands()) == ["devices", "train", "evaluate", "predict", "explain", "show", "profile", "tune", "bench"]
 
 
 @pytest.mark.parametrize("name", list(commands()))
@@ -167,6 +167,20 @@ def test_devices_without_opencl(monkeypatch, capsys):
 def test_wrong_names_and_options(capsys, arguments, expected):
     assert main(arguments) == 1
     assert expected in capsys.readouterr().err
+
+
+def test_bench_runs_the_checkouts_own(capfd):
+    assert main(["bench", "--device", "nowhere", "gemm", "--quick"]) == 1
+    assert "no such device" in capfd.readouterr().err
+
+
+def test_bench_without_a_checkout(monkeypatch, tmp_path, capsys):
+    from clnn.cli import bench
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "clnn" / "cli" / "bench.py"))
+    assert main(["bench", "gemm"]) == 1
+    printed = capsys.readouterr().err
+    assert "the benchmarks are not installed with clnn" in printed
+    assert "clone the repository" in printed
 
 
 def test_importing_is_quick():

@@ -1,0 +1,67 @@
+"""Which pixels a block of results of a depthwise convolution looks at, along one axis: the same for an image and for its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Block b makes the results b · block … (b + 1) · block − 1 of ``results``, from pixels that lie b · advance + reach() inside ``pixels``.
+
+    Forwards, result p looks at the pixels p · stride + r · dilation − pad. Backwards, result h is looked at by the pixels
+    (h + pad − r · dilation) / stride where that is whole; a block of a multiple of ``stride`` results makes this the same for every block.
+    """
+
+    pixels: int
+    results: int
+    size: int
+    stride: int
+    pad: int
+    dilation: int
+    backwards: bool
+    per_item: int = 1
+
+    @property
+    def block(self) -> int:
+        """Results of a block."""
+        return self.per_item * self.stride if self.backwards else self.per_item
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.results // self.block)
+
+    @property
+    def advance(self) -> int:
+        """Pixels from one block to the next."""
+        return self.per_item if self.backwards else self.per_item * self.stride
+
+    @property
+    def uses(self) -> tuple[tuple[int, int, int], ...]:
+        """(result in the block, filter element, pixel from the block's place)."""
+        found = []
+        for i in range(self.block):
+            for r in range(self.size):
+                at = i + self.pad - r * self.dilation if self.backwards else i * self.stride + r * self.dilation - self.pad
+                if not self.backwards:
+                    found.append((i, r, at))
+                elif at % self.stride == 0:
+                    found.append((i, r, at // self.stride))
+        return tuple(found)
+
+    @property
+    def needed(self) -> tuple[int, ...]:
+        """The pixels that a block looks at."""
+        return tuple(sorted({at for _, _, at in self.uses}))
+
+    @property
+    def ragged(self) -> bool:
+        return self.results % self.block != 0
+
+    @property
+    def interior(self) -> tuple[int, int]:
+        """The blocks from the first to before the second lie wholly inside pixels and results."""
+        low, high = min(self.needed, default=0), max(self.needed, default=0)
+        first = max(0, -(low // self.advance))
+        last = min((self.pixels - 1 - high) // self.advance + 1, self.results // self.block)
+        return (min(first, self.blocks), max(last, min(first, self.blocks)))

@@ -1,0 +1,149 @@
+<%!
+from clnn.codegen.header import Kernel, Tunable
+from clnn.codegen.taps import Taps
+from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
+
+def axes(p, t):
+    """(vertical, horizontal) Taps."""
+    def of(axis, rows):
+        return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis], p.backwards, rows)
+    return of(0, t.ROWS), of(1, 1)
+
+def units(p, t, cpu):
+    """Blocks of results; for an item that walks a row of blocks, or all channels of one, the rows or pixels."""
+    down, across = axes(p, t)
+    if not cpu:
+        return p.N * p.C * down.blocks * across.blocks
+    return p.N * down.blocks * (across.blocks if p.inner == "channels" else p.C)
+
+def choose(p, target):
+    class One:
+        ROWS = 4 if p.stride[0] == 1 else 2
+    cost = One.ROWS * p.window[0] * p.window[1] * (1 if not target.is_cpu else p.C if p.inner == "channels" else p.results[1])
+    return {"ROWS": One.ROWS, **choose_walk(units(p, One, target.is_cpu), target, cost=cost), **({} if target.is_cpu else {"CHUNK": 1})}
+
+KERNEL = Kernel(
+    summary="Depthwise convolution, or its gradient in the image: each channel has filters of its own, held in registers for a block of results.",
+    reads=("x", "f"),
+    stores=("y",),
+    problem={"N": "images", "C": "channels of the result", "pixels": "(rows, columns) of what is read", "results": "(rows, columns) of the result",
+             "window": "(rows, columns) of a filter", "stride": "(vertical, horizontal)", "padding": "(top, left)",
+             "dilation": "(vertical, horizontal)", "backwards": "whether this is the gradient",
+             "spread": "results that share a channel of the image; backwards they are summed", "x_strides": "of (N, C, H, W) in x",
+             "strides": "of (N, C, H, W) in the result", "inner": "what lies side by side: columns or channels"},
+    tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded")),
+    choose=choose,
+    global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
+    local_size=walk_group,
+)
+%>
+<%namespace name="loops" file="/lib/loops.mako"/>
+<%
+down, across = axes(p, t)
+taps = p.window[0] * p.window[1]
+xn, xc, xh, xw = p.x_strides
+yn, yc, yh, yw = p.strides
+walk = t.GROUP == 1
+joined = p.backwards and p.spread > 1      # several channels add up to one result
+(h_first, h_last), (w_first, w_last) = down.interior, across.interior
+
+def channel(c):
+    """C text for the channel of x that belongs to channel c of the result."""
+    if p.spread == 1:
+        return c
+    return f"({c} * {p.spread} + m)" if p.backwards else f"({c} / {p.spread})"
+
+def filters(c):
+    """Statements that load the filter of channel c."""
+    which = f"({c} * {p.spread} + m)" if joined else c
+    return " ".join(f"const float f{i} = f[{which} * {taps} + {i}];" for i in range(taps))
+
+def block(check_h, check_w):
+    """Statements that compute and store the results of block (i, j) of channel c in image n: each pixel is loaded once."""
+    lines = [f"float a{i}_{j} = 0.0f;" for i in range(down.block) for j in range(across.block)]
+    if joined:
+        lines.append(f"for (int m = 0; m < {p.spread}; ++m) {{ {filters('c')}")
+    elif p.inner == "channels":
+        lines.append(filters("c"))
+    lines.append(f"const index_t at = (index_t)n * {xn} + (index_t){channel('c')} * {xc} + (index_t)i * {down.advance * xh} + j * {across.advance * xw};")
+    # The load outside the image reads x's first element instead: that needs no branch, so loops around it become vector code.
+    for h in down.needed:
+        if check_h:
+            lines.append(f"const bool h{h + 512} = (uint)(i * {down.advance} + {h}) < {p.pixels[0]}u;")
+        for w in across.needed:
+            name, where = f"v{h + 512}_{w + 512}", f"at + {h * xh + w * xw}"
+            checks = [f"h{h + 512}"] if check_h else []
+            checks += [f"(uint)(j * {across.advance} + {w}) < {p.pixels[1]}u"] if check_w else []
+            if checks:
+                lines.append(f"const bool {name}_in = {' && '.join(checks)}; const float {name}_x = x[{name}_in ? {where} : 0]; "
+                             f"const float {name} = {name}_in ? {name}_x : 0.0f;")
+            else:
+                lines.append(f"const float {name} = x[{where}];")
+            lines += [f"a{i}_{j} += {name} * f{r * p.window[1] + s};" for i, r, at in down.uses if at == h for j, s, left in across.uses if left == w]
+    if joined:
+        lines.append("}")
+    lines.append(f"const index_t to = (index_t)n * {yn} + (index_t)c * {yc} + (index_t)i * {down.block * yh} + j * {across.block * yw};")
+    for i in range(down.block):
+        for j in range(across.block):
+            guards = [f"i * {down.block} + {i} < {p.results[0]}"] if check_h and down.ragged else []
+            guards += [f"j * {across.block} + {j} < {p.results[1]}"] if check_w and across.ragged else []
+            stored = store("y", f"to + {i * yh + j * yw}", f"a{i}_{j}")
+            lines.append(f"if ({' && '.join(guards)}) {stored}" if guards else stored)
+    return "\n            ".join(lines)
+
+cut_h, cut_w = (h_first, h_last) != (0, down.blocks), (w_first, w_last) != (0, across.blocks)
+%>
+${signature}
+{
+% if not walk:
+<%loops:each n="${units(p, t, False)}" index="unit" t="${t}">
+% if p.inner == "channels":
+        const int c = unit % ${p.C}, pixel = unit / ${p.C}, j = pixel % ${across.blocks};
+        const int i = pixel / ${across.blocks} % ${down.blocks}, n = pixel / ${across.blocks * down.blocks};
+% else:
+        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks}, plane = unit / ${across.blocks * down.blocks};
+        const int c = plane % ${p.C}, n = plane / ${p.C};
+        ${"" if joined else filters("c")}
+% endif
+        ${block(cut_h, cut_w)}
+</%loops:each>
+% elif p.inner == "channels":
+<%loops:each n="${units(p, t, True)}" index="unit" t="${t}">
+        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks}, n = unit / ${across.blocks * down.blocks};
+% if cut_h or cut_w:
+        if (i < ${h_first} || i >= ${h_last} || j < ${w_first} || j >= ${w_last}) {
+            for (int c = 0; c < ${p.C}; ++c) {
+            ${block(cut_h, cut_w)}
+            }
+            continue;
+        }
+% endif
+        for (int c = 0; c < ${p.C}; ++c) {
+            ${block(False, False)}
+        }
+</%loops:each>
+% else:
+<%loops:each n="${units(p, t, True)}" index="unit" t="${t}">
+        const int i = unit % ${down.blocks}, plane = unit / ${down.blocks}, c = plane % ${p.C}, n = plane / ${p.C};
+        ${"" if joined else filters("c")}
+% if cut_h:
+        if (i < ${h_first} || i >= ${h_last}) {
+            for (int j = 0; j < ${across.blocks}; ++j) {
+            ${block(True, cut_w)}
+            }
+            continue;
+        }
+% endif
+        // the ends of a row, where blocks may hang over the edge, and between them a plain loop
+        for (int j = ${w_first}; j < ${w_last}; ++j) {
+            ${block(False, False)}
+        }
+% if cut_w:
+        for (int k = 0; k < ${across.blocks - (w_last - w_first)}; ++k) {
+            const int j = k < ${w_first} ? k : k + ${w_last - w_first};
+            ${block(False, True)}
+        }
+% endif
+</%loops:each>
+% endif
+}
