@@ -72,7 +72,8 @@ KNOBS: dict[str, Knob] = {
                      "Winograd convolutions: off, by 2×2 tiles (error as direct), by 4×4 tiles (faster, up to some twice the error; auto)",
                      "auto, off, f2 or f4"),
     "tune": Knob("CLNN_TUNE", _one_of("off", "lookup", "search"), "lookup",
-                 "off: built-in choices; lookup: use what was measured; search: also measure what was not", "off, lookup or search"),
+                 "off: built-in choices; lookup: use what was measured; search: also measure what was not",
+                 "off, lookup or search"),
     "tune_store": Knob("CLNN_TUNE_STORE", _path, "", "file of tuning results, instead of tune/results.jsonl in the cache folder",
                        "a file"),
 }

@@ -41,7 +41,8 @@ def _lowerings(graph, session) -> None:
     for node in graph.nodes:
         if node.offer is not None and node.offer.launches:
             refused = "; ".join(f"not {name}: {reason}" for name, reason in node.refusals)
-            rows.append((node.path or "-", node.op.name, node.lowering, f"{1e3 * estimate(node, session):.3g}", node.note or "-", refused))
+            bound = f"{1e3 * estimate(node, session):.3g}"
+            rows.append((node.path or "-", node.op.name, node.lowering, bound, node.note or "-", refused))
     console.table(("layer", "operator", "lowering", "bound ms", "tuned", "refused"), rows, right=("bound ms",))
 
 

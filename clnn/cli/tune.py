@@ -32,20 +32,23 @@ STRATEGIES = ("descent", "random", "evolution")
 def add(commands) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = commands.add_parser("tune", help="measure the fastest kernels for a model on this device, and remember them",
-                                 description="Search the fastest way to run each layer of a model, check every candidate against the "
-                                             "built-in choice, and store what was found; later runs use it by themselves. Every result "
-                                             "is stored at once: a search may be stopped with Ctrl-C, and goes on where it was.")
+                                 description="Search the fastest way to run each layer of a model, check every candidate against "
+                                             "the built-in choice, and store what was found; later runs use it by themselves. "
+                                             "Every result is stored at once: a search may be stopped with Ctrl-C, and goes on "
+                                             "where it was.")
     parser.add_argument("model", nargs="?", metavar="MODEL|SUITE",
                         help=f"{MODELS}; or a saved model file; or a suite of models: {', '.join(SUITES)}")
     add_purpose(parser)
     group = parser.add_argument_group("the search")
-    group.add_argument("--budget", type=positive, default=300.0, metavar="SECONDS", help="time for all layers together (default 300)")
+    group.add_argument("--budget", type=positive, default=300.0, metavar="SECONDS",
+                       help="time for all layers together (default 300)")
     group.add_argument("--trials", type=count, default=80, metavar="N", help="candidates per layer, at most (default 80)")
     group.add_argument("--strategy", choices=STRATEGIES, default="descent",
                        help="descent: curated candidates, then one value at a time (default); evolution: breed the best; random")
     group.add_argument("--seed", type=natural, default=0, metavar="N", help="of the search (default 0)")
     files = parser.add_argument_group("results")
-    files.add_argument("--store", type=Path, metavar="FILE", help="where results are kept (default: CLNN_TUNE_STORE, else the cache folder)")
+    files.add_argument("--store", type=Path, metavar="FILE",
+                       help="where results are kept (default: CLNN_TUNE_STORE, else the cache folder)")
     files.add_argument("--import", type=Path, dest="take", metavar="FILE", help="first take over the results of another file")
     files.add_argument("--export", type=Path, metavar="FILE", help="at the end write what is best for each problem to a file")
     return parser
@@ -59,7 +62,8 @@ def run(given: argparse.Namespace) -> int:
     store = open_store(given.store or store_path())
     if given.take is not None:
         taken, refused = store.merge(given.take)
-        console.output().print(f"{taken} results taken over from {given.take}" + (f", {refused} lines not understood" if refused else ""))
+        rest = f", {refused} lines not understood" if refused else ""
+        console.output().print(f"{taken} results taken over from {given.take}{rest}")
     status = 0
     if given.model is not None:
         with config.override(tune_store=store.path):
@@ -92,7 +96,7 @@ def _tune(given: argparse.Namespace) -> int:
 
 def _jobs(given: argparse.Namespace, session: Session) -> list[Job]:
     """The distinct problems of all programs, those that should take longest first."""
-    from ..tune.jobs import Job, collect
+    from ..tune.jobs import collect
     jobs: dict[str, Job] = {}
     for one in _subjects(given):
         for inference in (True,) if given.inference else (False, True):
@@ -110,7 +114,8 @@ def _subjects(given: argparse.Namespace) -> list[argparse.Namespace]:
     if given.model not in SUITES:
         return [copy.copy(given)]
     if given.data is not None or given.input is not None:
-        raise ArgumentError("a suite has its own images", where=given.model, got="--data" if given.data else "--input", hint="leave it out")
+        raise ArgumentError("a suite has its own images", where=given.model,
+                            got="--data" if given.data else "--input", hint="leave it out")
     found = []
     for model, sample, batch in SUITES[given.model]:
         one = copy.copy(given)

@@ -50,8 +50,8 @@ class Watch:
     def report(self, status: Status) -> None:
         """Show the best so far."""
         if self._bar is not None:
-            self._bar.update(self._task, state=f"best {_ms(status.best)} ms of {status.trials}, unmeasured choice {_ms(status.default)} ms; "
-                                               f"{self._left()}")
+            state = f"best {_ms(status.best)} ms of {status.trials}, default {_ms(status.default)} ms; {self._left()}"
+            self._bar.update(self._task, state=state)
 
     def ended(self, job: Job) -> None:
         self._done += 1
@@ -72,7 +72,8 @@ def report(jobs: Sequence[Job], seconds: float) -> None:
             gain = f"{job.default / job.best:.2f}"
         rows.append((job.name, str(job.problem), job.count, _ms(job.default), _ms(job.best), gain, job.choice or "-", job.note))
     if best:
-        rows.append(("all", "", sum(job.count for job in jobs), _ms(default), _ms(best), f"{default / best:.2f}", "", f"{seconds:.0f} s"))
+        count = sum(job.count for job in jobs)
+        rows.append(("all", "", count, _ms(default), _ms(best), f"{default / best:.2f}", "", f"{seconds:.0f} s"))
     columns = ("layer", "problem", "times", "default ms", "best ms", "gain", "choice", "")
     console.heading("tuned")
     console.table(columns, rows, right=columns[2:6], strong=[len(rows) - 1] if best else [])

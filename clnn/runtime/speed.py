@@ -17,8 +17,8 @@ from .opencl import cl
 from .program import build_source
 from .session import Session
 
-#: 8 independent chains of vector multiply-adds keep the pipelines full without leaving the registers; a * x + y rather than mad(),
-#: which makes the compiler of a common CPU driver abort on float16
+#: 8 independent chains of vector multiply-adds keep the pipelines full without leaving the registers; a * x + y rather than
+#: mad(), which makes the compiler of a common CPU driver abort on float16
 SOURCE = """
 #define STEP a0 = a0 * x + y; a1 = a1 * x + y; a2 = a2 * x + y; a3 = a3 * x + y; \\
              a4 = a4 * x + y; a5 = a5 * x + y; a6 = a6 * x + y; a7 = a7 * x + y;
@@ -26,7 +26,8 @@ __kernel void multiply_add(__global WIDE* out, const float start, const int roun
 {
     const int i = get_global_id(0);
     const WIDE x = (WIDE)(0.999f), y = (WIDE)(start);
-    WIDE a0 = (WIDE)(i), a1 = a0 + 1.0f, a2 = a0 + 2.0f, a3 = a0 + 3.0f, a4 = a0 + 4.0f, a5 = a0 + 5.0f, a6 = a0 + 6.0f, a7 = a0 + 7.0f;
+    WIDE a0 = (WIDE)(i), a1 = a0 + 1.0f, a2 = a0 + 2.0f, a3 = a0 + 3.0f;
+    WIDE a4 = a0 + 4.0f, a5 = a0 + 5.0f, a6 = a0 + 6.0f, a7 = a0 + 7.0f;
     for (int r = 0; r < rounds; ++r) { STEP STEP STEP STEP }
     out[i] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7;
 }
@@ -96,6 +97,7 @@ def _measure(session: Session) -> Peak:
         rounds *= 4
     flops = 2 * lanes * _CHAINS * _UNROLLED * rounds * items / seconds
     count = nbytes // 16
-    moved = 2 * nbytes / best("copy", target.compute_units * (4 if target.is_cpu else 8 * group), group, one, other, np.int32(count))
+    walkers = target.compute_units * (4 if target.is_cpu else 8 * group)
+    moved = 2 * nbytes / best("copy", walkers, group, one, other, np.int32(count))
     launch = best("nothing", group, group, other, np.int32(count))
     return Peak(flops, moved, launch)

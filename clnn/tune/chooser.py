@@ -21,7 +21,8 @@ SEARCH_SECONDS = 10.0
 def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[[Status], None] | None = None) -> None:
     """Set lowering and offer of the nodes by tuning results; ``node.note`` says on what grounds.
 
-    What was not measured, or does not apply any more, keeps the choice of the passes. Nodes whose lowering the user forces are left alone.
+    What was not measured, or does not apply any more, keeps the choice of the passes. Nodes whose lowering the user forces are
+    left alone.
 
     Args:
         mode: ``off``; ``lookup``: take what is stored; ``search``: first measure the problems that are not.
@@ -41,7 +42,8 @@ def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[
         found = find(problem, session.target)
         if mode == "search" and not (found and found.exact):
             try:
-                tune_problem(problem, session, open_store(store_path()), seconds=SEARCH_SECONDS, report=progress or (lambda status: None))
+                tune_problem(problem, session, open_store(store_path()), seconds=SEARCH_SECONDS,
+                             report=progress or (lambda status: None))
             except FileError:
                 raise
             except ClnnError as error:
@@ -66,7 +68,7 @@ def _take(problem: Problem, nodes: list[Node], found: Found, session: Session) -
     for node in nodes:
         if node.lowering != found.lowering:
             node.refusals = [refusal for refusal in node.refusals if refusal[0] != found.lowering]
-            node.refusals.append((node.lowering, f"slower: {times(found.seconds, found.default_seconds)}"))
+            node.refusals.append((str(node.lowering), f"slower: {times(found.seconds, found.default_seconds)}"))
         node.lowering, node.offer, node.note = found.lowering, offer, found.why
 
 

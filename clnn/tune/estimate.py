@@ -1,5 +1,7 @@
-"""What a problem should take: the roofline bound of its launches on this device. It ranks where nothing is measured, and tells how far from the
-possible a measured time is."""
+"""What a problem should take: the roofline bound of its launches on this device.
+
+It ranks where nothing is measured, and tells how far from the possible a measured time is.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ BETWEEN = 3e-6
 
 def estimate(node: Node, session: Session) -> float:
     """Seconds that a node takes at least, by the offer it has; 0 for nodes that launch nothing."""
-    if node.offer is None or not node.offer.launches:
+    if not isinstance(node.offer, Offer) or not node.offer.launches:
         return 0.0
     return bound(problem_of(node), node.offer, peak(session), session.target.compute_units)
 
@@ -24,12 +26,14 @@ def estimate(node: Node, session: Session) -> float:
 def bound(problem: Problem, offer: Offer, speeds: Peak, units: int) -> float:
     """The longer of computing and moving, and the cost of the launches.
 
-    Scratch tensors are written and read once. A launch of fewer work-groups than the device has compute units leaves the others idle.
+    Scratch tensors are written and read once. A launch of fewer work-groups than the device has compute units leaves the others
+    idle.
     """
     groups = [_groups(launch.kernel) for launch in offer.launches]
     busy = min(1.0, max(groups) / units)
     scratch = 2 * sum(spec.nbytes for spec in offer.work)
-    return max(problem.flops / (speeds.flops * busy), (problem.bytes + scratch) / speeds.bandwidth) + len(groups) * (speeds.launch + BETWEEN)
+    work = max(problem.flops / (speeds.flops * busy), (problem.bytes + scratch) / speeds.bandwidth)
+    return work + len(groups) * (speeds.launch + BETWEEN)
 
 
 def ranked(space: Space, session: Session) -> list[tuple[float, Candidate]]:

@@ -69,7 +69,8 @@ def in_turn(jobs: Iterable[Job], session: Session, *, budget: float, strategy: s
         started(job)
         found = find(job.problem, session.target)
         if found is not None and found.exact:
-            job.default, job.best, job.choice, job.note = found.default_seconds, found.seconds, str(Candidate.of(found.lowering, found.config)), "known"
+            job.default, job.best, job.note = found.default_seconds, found.seconds, "known"
+            job.choice = str(Candidate.of(found.lowering, found.config))
         elif (left := deadline - time.monotonic()) <= 0:
             job.note = "no time left"
         else:

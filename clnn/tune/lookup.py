@@ -44,7 +44,7 @@ def times(seconds: float, default: float) -> str:
 
 
 def _same(problem: Problem, target: Target, own: Results, given: Results) -> Found | None:
-    ranked = []
+    ranked: list[tuple[int, int, int, str, dict]] = []
     for source in (given, own):
         for number, record in enumerate(source.by_key.get(problem.key, ())):
             if record["kind"] == "best" and (standing := _standing(record, target, source is given)) is not None:
@@ -60,8 +60,9 @@ def _standing(record: dict, target: Target, from_shipped: bool) -> tuple[int, st
     """How far the device of a record is from this one, with what to say about it; None if too far."""
     device, rank, note = record["device"], 0, ""
     if device.get("name") != target.name:
-        units = device.get("units", 0)
-        if not from_shipped or device.get("kind") != target.kind or not target.compute_units <= ALIKE * units <= ALIKE**2 * target.compute_units:
+        larger = max(device.get("units", 0), target.compute_units)
+        smaller = min(device.get("units", 0), target.compute_units)
+        if not from_shipped or device.get("kind") != target.kind or larger > ALIKE * smaller:
             return None
         rank, note = 4, f" on another {target.kind}, {device['name']},"
     elif device.get("driver") != target.driver:
@@ -81,7 +82,8 @@ def _unfinished(problem: Problem, target: Target, own: Results) -> Found | None:
     record = min(trials, key=lambda r: r["seconds"])
     if record["default"] or record["seconds"] * GAIN > default:
         return None
-    return _found(record | {"default_seconds": default}, False, f"measured by a search not yet finished: {times(record['seconds'], default)}")
+    return _found(record | {"default_seconds": default}, False,
+                  f"measured by a search not yet finished: {times(record['seconds'], default)}")
 
 
 def _nearest(problem: Problem, target: Target, own: Results, given: Results) -> Found | None:
@@ -99,12 +101,13 @@ def _nearest(problem: Problem, target: Target, own: Results, given: Results) -> 
     (_, away), note, record = best
     if record["default"] or record["seconds"] * GAIN > record["default_seconds"]:
         return None
-    shapes = " ".join(record["problem"]["inputs"][:2])
-    return _found(record, False, f"of the nearest sizes measured{note}, {shapes}: there {times(record['seconds'], record['default_seconds'])}")
+    shapes, there = " ".join(record["problem"]["inputs"][:2]), times(record["seconds"], record["default_seconds"])
+    return _found(record, False, f"of the nearest sizes measured{note}, {shapes}: there {there}")
 
 
 def _found(record: dict, exact: bool, why: str) -> Found:
-    return Found(record["lowering"], record["config"], record["default"], record["seconds"], record["default_seconds"], exact, why)
+    return Found(record["lowering"], record["config"], record["default"], record["seconds"], record["default_seconds"], exact,
+                 why)
 
 
 def known_at_all() -> bool:

@@ -1,7 +1,7 @@
 """Building, checking and timing candidates on a device.
 
-A candidate is timed only after its output agreed with the default's on random numbers. Whatever goes wrong with one is its recorded reason and
-never ends the search.
+A candidate is timed only after its output agreed with the default's on random numbers. Whatever goes wrong with one is its
+recorded reason and never ends the search. Runs follow each other at once: what fits into the device's caches is timed there.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Bench:
             self.reference = self._outputs(self._executable(space.offer(default)))
             if all(np.isfinite(array).all() for array in self.reference if array.dtype.kind == "f"):
                 return
-        raise NumericsError("the default's output on random numbers is not finite, so nothing can be compared with it", where=problem)
+        raise NumericsError("the default's output on random numbers is not finite, so nothing can be compared with it",
+                            where=problem)
 
     def close(self) -> None:
         """Free what the device holds for this problem."""
@@ -177,7 +178,8 @@ class Bench:
     def _build(self, candidates: list[Candidate]) -> dict[Candidate, str]:
         """Build candidates side by side; the reason of each that failed, else an empty text.
 
-        The threads are daemons: a compiler that hangs keeps its thread, but neither the search nor the end of the program waits for it.
+        The threads are daemons: a compiler that hangs keeps its thread, but neither the search nor the end of the program waits
+        for it.
         """
         reasons = dict.fromkeys(candidates, "")
         workers = os.cpu_count() or 1
@@ -208,8 +210,10 @@ class _Build(threading.Thread):
 
 def _reason(error: Exception) -> str:
     """The first lines of an error, short enough for a table."""
-    lines = str(error.got).splitlines()[:1] if isinstance(error, ClnnError) and error.got is not None else []
-    text = " ".join([error.what if isinstance(error, ClnnError) else (str(error).splitlines() or [type(error).__name__])[0], *lines])
+    if isinstance(error, ClnnError):
+        text = " ".join([error.what, *str("" if error.got is None else error.got).splitlines()[:1]])
+    else:
+        text = (str(error).splitlines() or [type(error).__name__])[0]
     return text[:200]
 
 

@@ -1,8 +1,8 @@
 """What is tuned: an operator on tensors of given shapes, whichever layer of whichever model it stands in.
 
-The key of a problem holds the operator with its attributes and the specs of all tensors. Of fused tails it holds the tensors that they
-read and write, not the expressions: what a tail moves costs time, what it computes hardly does, and so a convolution with ReLU and one with
-GELU share what was measured.
+The key of a problem holds the operator with its attributes and the specs of all tensors. Of fused tails it holds the tensors
+that they read and write, not the expressions: what a tail moves costs time, what it computes hardly does, and so a convolution
+with ReLU and one with GELU share what was measured.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..codegen.expr import Expr
+from ..codegen.lowering import Offer
 from ..ir import Graph, Layout, Node, Op, TensorSpec
 from ..ops.conv import Conv2dWgrad, Convolution
 from ..ops.fused import Fused
@@ -49,7 +50,7 @@ class Problem:
     def family(self) -> str:
         """The key of all problems that differ from this one in sizes only."""
         base = self.op.base if isinstance(self.op, Fused) else self.op
-        window = ()
+        window: tuple[int, ...] = ()
         if isinstance(base, Convolution):
             window = base.window if isinstance(base, Conv2dWgrad) else self.inputs[1].shape[2:]
         attributes = {name: value for name, value in self.description["attributes"].items() if name not in EXTENTS}
@@ -70,8 +71,8 @@ class Problem:
         return self.op.bytes(self.inputs, self.outputs)
 
     def __str__(self) -> str:
-        shapes = ", ".join("x".join(map(str, spec.shape)) or "1" for spec in self.inputs[:getattr(self.op, "base_inputs", 2) or 2])
-        return f"{self.op.name} {shapes}"
+        shown = self.inputs[:getattr(self.op, "base_inputs", 2) or 2]
+        return f"{self.op.name} {', '.join('x'.join(map(str, spec.shape)) or '1' for spec in shown)}"
 
 
 def problem_of(node: Node) -> Problem:
@@ -83,7 +84,7 @@ def distinct_problems(graph: Graph) -> dict[str, tuple[Problem, list[Node]]]:
     """The problems of a graph by key, each with the nodes that pose it; nodes that launch nothing pose none."""
     found: dict[str, tuple[Problem, list[Node]]] = {}
     for node in graph.nodes:
-        if node.offer is not None and node.offer.launches:
+        if isinstance(node.offer, Offer) and node.offer.launches:
             problem = problem_of(node)
             found.setdefault(problem.key, (problem, []))[1].append(node)
     return found

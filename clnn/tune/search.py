@@ -1,7 +1,7 @@
 """Search strategies: generators that propose candidates, a few at a time, and are sent their seconds.
 
-A strategy sees no device. It draws all chance from the generator it is given, so that equal answers lead to equal proposals: a search that was
-stopped goes on where it was when it is told what is known already, and tests replay searches on recorded times.
+A strategy sees no device. It draws all chance from the generator it is given, so that equal answers lead to equal proposals: a
+search that was stopped goes on where it was when it is told what is known already, and tests replay searches on known times.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Board:
 
 
 def descent(space: Space, rng: Random) -> Proposals:
-    """Curated seeds, then coordinate descent from the best of them, of each lowering within twice the best; then from jolted bests."""
+    """Curated seeds, then coordinate descent from the best of each lowering within twice the best; then from jolted bests."""
     board = Board()
     yield from board.ask(space.seeds())
     ranked = board.ranked()
@@ -110,7 +110,9 @@ def evolution(space: Space, rng: Random, members: int = 12) -> Proposals:
         for _ in range(members // 2):
             mother, father = (min(rng.choices(living, k=2), key=board.seconds.__getitem__) for _ in range(2))
             child = space.crossed(mother, father, rng) if rng.random() < 0.4 else None
-            children.append(space.mutated(child or mother, rng) if child in (None, mother, father) or rng.random() < 0.3 else child)
+            if child in (None, mother, father) or rng.random() < 0.3:
+                child = space.mutated(child or mother, rng)
+            children.append(child)
         yield from board.ask(children)
         stale = 0 if board.better(board.ranked()[0], living[0]) else stale + 1
 
@@ -133,7 +135,8 @@ def search(strategy: str, space: Space, measure: Callable[[list[Candidate]], lis
     """
     if strategy not in STRATEGIES:
         raise ArgumentError("unknown search strategy", where="strategy", got=strategy, expected=", ".join(STRATEGIES))
-    known, found = known or {}, {}
+    known = known or {}
+    found: dict[Candidate, float] = {}
     proposals = STRATEGIES[strategy](space, Random(seed))
     try:
         batch = next(proposals)

@@ -52,7 +52,8 @@ class Candidate:
         """The inverse of :attr:`config`."""
         settings = []
         for key, value in config.items():
-            settings += [Setting(key, *item) for item in value.items()] if isinstance(value, Mapping) else [Setting("", key, value)]
+            inner = value.items() if isinstance(value, Mapping) else ()
+            settings += [Setting(key, *item) for item in inner] if inner else [Setting("", key, value)]
         return cls(lowering, tuple(sorted(settings, key=lambda s: s[:2])))
 
     def __str__(self) -> str:
@@ -149,7 +150,7 @@ class Space:
 
     def seeds(self) -> list[Candidate]:
         """Where to begin: every lowering as it is chosen unmeasured, then the curated configurations of its templates."""
-        found = list(self.starts)
+        found: list[Candidate | None] = list(self.starts)
         for start in self.starts:
             for template in dict.fromkeys(launch.kernel.template for launch in self.offer(start).launches):
                 found += [self._with(start, {(template, name): value for name, value in seed.items()})

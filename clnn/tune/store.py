@@ -1,8 +1,8 @@
-"""Results on disk: JSON lines that are only ever appended, so that several processes may write at once and none can harm what is there.
+"""Results on disk: JSON lines that are only ever appended, so that several processes may write at once harmlessly.
 
-A line is one result: a ``trial`` (one candidate of one problem, its seconds or the reason of its failure) or a ``best`` (what a finished search
-chose, with the default's seconds measured beside it). What cannot be read — a line cut short by a crash, the work of a newer version, garbage —
-is skipped and stays where it is.
+A line is one result: a ``trial`` (one candidate of one problem, its seconds or the reason of its failure) or a ``best`` (what a
+search chose, with the default's seconds measured beside it). What cannot be read, such as a line cut short by a crash, the work
+of a newer version, or garbage, is skipped and stays where it is.
 """
 
 from __future__ import annotations

@@ -71,8 +71,9 @@ def tune_problem(problem: Problem, session: Session, store: Store, *, strategy: 
             found = bench.measure(candidates)
             for candidate, duration in zip(candidates, found, strict=True):
                 failed = bench.results[candidate].reason
-                store.append(make_record("trial", problem, target, candidate, _templates(space, candidate), candidate == space.default,
-                                         None if failed else duration, **({"reason": failed} if failed else {})))
+                store.append(make_record("trial", problem, target, candidate, _templates(space, candidate),
+                                         candidate == space.default, None if failed else duration,
+                                         **({"reason": failed} if failed else {})))
                 if failed:
                     status.failures[failed] += 1
                 take(candidate, duration)
@@ -85,16 +86,17 @@ def tune_problem(problem: Problem, session: Session, store: Store, *, strategy: 
         found = search(strategy, space, measure, seed=seed, trials=trials, known=known,
                        chunk=min(8, os.cpu_count() or 1), stop=lambda: time.monotonic() > deadline)
         status.finished = time.monotonic() <= deadline or len(found) >= trials
-        _conclude(bench, space, status)
+        chosen = _conclude(bench, space, status)
     status.trials = len(found)
-    store.append(make_record("best", problem, target, status.candidate, _templates(space, status.candidate),
-                             status.candidate == space.default, status.best, default_seconds=status.default, trials=status.trials,
-                             strategy=strategy, finished=status.finished, time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())))
+    store.append(make_record("best", problem, target, chosen, _templates(space, chosen), chosen == space.default, status.best,
+                             default_seconds=status.default, trials=status.trials,
+                             strategy=strategy, finished=status.finished,
+                             time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())))
     report(status)
     return status
 
 
-def _conclude(bench: Bench, space: Space, status: Status) -> None:
+def _conclude(bench: Bench, space: Space, status: Status) -> Candidate:
     """Run the best and the default in turns; the best stays the choice only if it wins here too."""
     best = status.candidate or space.default
     if best == space.default:
@@ -102,10 +104,11 @@ def _conclude(bench: Bench, space: Space, status: Status) -> None:
         if status.default == math.inf:
             status.default, _ = bench.compare(space.default, space.default)
         status.best = status.default
-        return
+        return space.default
     status.default, status.best = bench.compare(space.default, best)
     if status.best > WORTHWHILE * status.default:
         status.candidate, status.best = space.default, status.default
+    return status.candidate or space.default
 
 
 def _known(problem: Problem, session: Session, store: Store, space: Space) -> dict[Candidate, float]:

@@ -67,7 +67,7 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${"tile = unit % %d, c = unit / %d" % (inner, inner) if p.lanes == "tiles" else "c = unit %% %d, tile = unit / %d" % (inner, inner)};
+        const int ${f"tile = unit % {inner}, c = unit / {inner}" if p.lanes == "tiles" else f"c = unit % {inner}, tile = unit / {inner}"};
         ${locate("tile")} + (index_t)c * ${sc};
 % for i in range(size):
 % for j in range(size):

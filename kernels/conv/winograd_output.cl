@@ -60,7 +60,7 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${"tile = unit % %d, k = unit / %d" % (inner, inner) if p.lanes == "tiles" else "k = unit %% %d, tile = unit / %d" % (inner, inner)};
+        const int ${f"tile = unit % {inner}, k = unit / {inner}" if p.lanes == "tiles" else f"k = unit % {inner}, tile = unit / {inner}"};
         const index_t from = (index_t)k * ${mc} + (index_t)tile * ${mt};
 % for i in range(size):
 % for j in range(size):

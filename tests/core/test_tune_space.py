@@ -32,7 +32,8 @@ def conv_problem(batch=4, channels=16, filters=32, size=14, window=3, layout=Non
 
 
 def relu(problem: Problem, function: str = "relu") -> Problem:
-    return Problem(Fused(problem.op, ((0, Map((call(function, arg(0)),))),), (0,), len(problem.inputs)), problem.inputs, problem.outputs)
+    op = Fused(problem.op, ((0, Map((call(function, arg(0)),))),), (0,), len(problem.inputs))
+    return Problem(op, problem.inputs, problem.outputs)
 
 
 def test_configurations_can_be_written_as_json():
@@ -56,7 +57,8 @@ def test_flat_configurations_reach_every_template():
     problem = matmul_problem(64, 64, 4096)
     lowering = next(lowering for lowering in problem.op.lowerings if lowering.name == "tiled")
     offer = lowering.offer(problem.op, problem.inputs, problem.outputs, GENERIC_GPU, config={"BM": 16, "GROUP": 64, "splits": 2})
-    assert [dict(launch.kernel.config).get("BM", dict(launch.kernel.config).get("GROUP")) for launch in offer.launches] == [16, 64]
+    tile, join = (dict(launch.kernel.config) for launch in offer.launches)
+    assert (tile["BM"], join["GROUP"]) == (16, 64)
 
 
 def test_refusals_are_counted_by_reason():
@@ -127,7 +129,8 @@ def test_chance_stays_inside_the_space():
 
 
 def test_printing():
-    assert str(Candidate("tiled", (Setting("", "splits", 2), Setting("gemm/tiled", "BM", 64)))) == "tiled splits=2 gemm/tiled [BM=64]"
+    candidate = Candidate("tiled", (Setting("", "splits", 2), Setting("gemm/tiled", "BM", 64)))
+    assert str(candidate) == "tiled splits=2 gemm/tiled [BM=64]"
     assert str(matmul_problem(3, 4, 5)) == "Matmul 3x5, 5x4"
 
 

@@ -26,7 +26,8 @@ def record(problem=None, target=GENERIC_GPU, kind="best", seconds=1e-3, default_
     more = {"default": False} | more
     extra = {"default_seconds": default_seconds} if kind == "best" else {}
     default = more.pop("default")
-    return make_record(kind, problem or matmul_problem(64, 64, 64), target, candidate, TEMPLATES, default, seconds, **extra, **more)
+    problem = problem or matmul_problem(64, 64, 64)
+    return make_record(kind, problem, target, candidate, TEMPLATES, default, seconds, **extra, **more)
 
 
 @pytest.fixture
@@ -52,7 +53,8 @@ def test_what_is_appended_is_read(store):
 def test_several_processes_write_at_once(store):
     script = ("import json, sys; from clnn.tune.store import Store; from pathlib import Path\n"
               "line = json.loads(sys.argv[2])\n"
-              "for i in range(60): Store(Path(sys.argv[1])).append(line | {'writer': sys.argv[3], 'number': i, 'padding': 'x' * (37 * i)})\n")
+              "for i in range(60):\n"
+              "    Store(Path(sys.argv[1])).append(line | {'writer': sys.argv[3], 'number': i, 'padding': 'x' * (37 * i)})\n")
     text = json.dumps(record())
     writers = [subprocess.Popen([sys.executable, "-c", script, str(store.path), text, str(w)]) for w in range(3)]
     assert [w.wait(120) for w in writers] == [0, 0, 0]

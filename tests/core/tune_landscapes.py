@@ -1,4 +1,4 @@
-"""Made-up times of the candidates of a matrix product on a GPU, with the interactions that real ones have, and the best of them by exhaustion."""
+"""Made-up times of the candidates of a matrix product on a GPU, with the interactions that real ones have, and the best."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def seconds(candidate: Candidate, m: int, n: int, k: int) -> float:
     total = rounds * t["BM"] * t["BN"] * depth / reuse * crowding * waiting * staging
     if splits > 1:
         join = config["gemm/join"]
-        total += 2e5 + m * n * splits * (1 + 0.05 * abs(math.log2(join["CHUNK"]) - 2) + 0.05 * abs(math.log2(join["GROUP"]) - 7)) / 8
+        off = abs(math.log2(join["CHUNK"]) - 2) + abs(math.log2(join["GROUP"]) - 7)
+        total += 2e5 + m * n * splits * (1 + 0.05 * off) / 8
     return total / 1e8
 
 

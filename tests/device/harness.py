@@ -32,11 +32,12 @@ def cases(sample: Sample):
 
 
 def offer_with(op: Op, lowering: Lowering, inputs, outputs, target, odd: bool):
-    """The lowering's offer with default or odd tunables; raises LoweringError if it does not apply."""
+    """The lowering's offer with default or odd tunables and choices; raises LoweringError if it does not apply."""
     offer = lowering.offer(op, inputs, outputs, target, forced=True)
     if not odd:
         return offer
-    config = {}
+    config = {choice.name: choice.values[-1] for choice in offer.choices}
+    offer = lowering.offer(op, inputs, outputs, target, config=config, forced=True)
     for launch in offer.launches:
         config |= declaration(launch.kernel.template).odd()
     return lowering.offer(op, inputs, outputs, target, config=config, forced=True)
