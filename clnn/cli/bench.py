@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -26,12 +25,16 @@ def add(commands) -> argparse.ArgumentParser:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Run one suite in a process of its own."""
+    """Run one suite as `python -m bench` would."""
     root = checkout()
     device = ["--device", given.device] if given.device != "auto" else []
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run([sys.executable, "-m", "bench", given.suite, *device, *given.options],
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=False).returncode
+    sys.path.insert(0, str(root))
+    sys.argv = ["bench", given.suite, *device, *given.options]
+    try:
+        runpy.run_module("bench", run_name="__main__")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
 
 
 def checkout() -> Path:

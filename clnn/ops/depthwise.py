@@ -53,6 +53,8 @@ def wgrad(op, context: Context) -> None:
     x, dy = context.inputs
     (n, c, h, w), (_, k, p, q), (r, s) = x.shape, dy.shape, op.window
     _check(op, c, op.window)
+    if op.groups == 1 and op.row_sum:
+        raise LoweringError("would add up the bias gradient apart; a GEMM makes it beside that of the only channel's filters")
     parts = _parts(x, dy, context.target)
     parts = context.choice("parts", parts, tuple(v for v in (1, 2, 4, 8, 16, 32, 64, 128, 256) if v <= n * p))
     stores = {"part": context.scratch((parts, k, r * s))} | ({"sums": context.scratch((parts, k))} if op.row_sum else {})
