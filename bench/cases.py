@@ -16,6 +16,17 @@ TOLERANCE = {"fp32": 1e-4, "tf32": 5e-3, "fp16": 1e-2, "bf16": 5e-2}
 NETWORK_TOLERANCE = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 5e-2, "bf16": 2e-1}
 #: multiply-adds to spend on checking one output
 _CHECKING = 200_000_000
+#: how far what two updates did to the loss, in fp32, may be from what they do to the reference's
+UPDATE_TOLERANCE = 0.1
+
+
+def training_outputs(losses: list[float], scores: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What is compared of three steps: the first loss, the first scores, and how the losses then fell.
+
+    The fall is compared for itself and coarsely: it shows whether gradients and updates are right, but deep networks with batch
+    norms amplify rounding from step to step, whoever computes them.
+    """
+    return np.array(losses[:1]), scores, np.array(losses[1:]) - losses[0]
 
 
 @dataclass(frozen=True)

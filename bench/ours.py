@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import clnn
-from bench.cases import Case
+from bench.cases import Case, training_outputs
 from bench.side import Prepared, Unable
 from clnn import models, ops, optim
 from clnn.compiler import PRECISIONS, build, open_session
@@ -106,7 +106,6 @@ class Ours:
     def _model(self, case: Case, variant: dict) -> Prepared:
         p, x = case.params, case.arrays()["x"]
         model = make_model(p["model"], p["options"])
-        variables = [*model.parameters(), *model.buffers()]
         if case.kind == "infer":
             model.eval()
             step = clnn.compile(model, x.shape, device=self.device, precision=variant["precision"],
@@ -118,17 +117,11 @@ class Ours:
                                 device=self.device, precision=variant["precision"])
             target = np.load(p["target"]).astype(np.int32)
             steps = [step.run(x, target) for _ in range(3)]
-            found = [np.array([loss for loss, _ in steps]), steps[0][1]]
+            found = training_outputs([float(loss) for loss, _ in steps], steps[0][1])
         executable, session = step.executable, self.session
         facts = {**_facts(executable), **_work(executable), "arena_bytes": step.plan.arena_bytes,
                  "temporary_bytes": step.plan.temporary_bytes, "peak_bytes": step.plan.peak_bytes}
-
-        class Released(Prepared):
-            """Frees the device copies of the model's variables with itself."""
-
-            def __del__(self):
-                session.release([*variables, *step.plan.variables])
-        return Released(executable.run, session.finish, found.__getitem__, self._clock([executable]),
+        return Prepared(executable.run, session.finish, found.__getitem__, self._clock([executable]),
                         lambda: step.plan.peak_bytes, facts)
 
 

@@ -8,7 +8,9 @@ from .ir import Graph, Value
 from .ops import add
 
 
-def differentiate(graph: Graph, outputs: Sequence[Value], cotangents: Sequence[Value], wanted: Sequence[Value]) -> list[Value | None]:
+def differentiate(
+    graph: Graph, outputs: Sequence[Value], cotangents: Sequence[Value], wanted: Sequence[Value]
+) -> list[Value | None]:
     """Append the gradient nodes and return the cotangent of each wanted value; None where no path leads to an output.
 
     Gradients that meet in one value are added in the order of its uses, so the result is deterministic.

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from . import ops
 from .autodiff import differentiate
 from .config import config
 from .errors import ArgumentError
-from . import ops
 from .ir import Graph, TensorSpec, Value, Variable
 from .ops.step import StepState
 from .passes import FROZEN, INFERENCE, TRAINING, Pass, run_passes
@@ -55,7 +55,8 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
 
 
 def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tuple[Graph, Executable]:
-    """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the next one, with a message."""
+    """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the
+    next one, with a message."""
     target = target_session.target
     graph = run_passes(graph, target, passes)
     apply_choices(graph, target_session, config.tune)
@@ -73,8 +74,11 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
                     banned[number] = banned.get(number, frozenset()) | {node.lowering}
                     failed = node.lowering
                     offer_for(node, target, banned[number])
-                    print(f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}",
-                          file=sys.stderr, flush=True)
+                    print(
+                        f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
             continue
         if config.debug >= 1:
             print(plan.summary(), file=sys.stderr, flush=True)
@@ -89,6 +93,7 @@ def open_session(device: str | Device | None) -> Session:
 
 
 # -- functions ----------------------------------------------------------------------------------------------------------
+
 
 def evaluate(fn: Callable, *arrays: np.ndarray, device: str | Device | None = None, precision: str = "fp32"):
     """Run ``fn`` on the device: it is called with symbolic values of the arrays' shapes.
@@ -112,8 +117,13 @@ def _run(graph: Graph, arrays: Sequence[np.ndarray], device: str | Device | None
     return [executable.read(value) for value in executable.plan.outputs]
 
 
-def vjp(fn: Callable, *arrays: np.ndarray, cotangent: np.ndarray | None = None, device: str | Device | None = None,
-        precision: str = "fp32") -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:
+def vjp(
+    fn: Callable,
+    *arrays: np.ndarray,
+    cotangent: np.ndarray | None = None,
+    device: str | Device | None = None,
+    precision: str = "fp32",
+) -> tuple[np.ndarray, tuple[np.ndarray | None, ...]]:
     """Output of ``fn`` and the gradients of ⟨cotangent, output⟩ in its arguments.
 
     Args:
@@ -136,13 +146,17 @@ def vjp(fn: Callable, *arrays: np.ndarray, cotangent: np.ndarray | None = None, 
     output, *gradients = _run(graph, [*arrays, seed], device, TRAINING)
     rest = iter(gradients)
     return output, tuple(
-        (next(rest) if found[v] is not None else np.zeros(v.shape, np.float32)) if v in found else None for v in graph.inputs[:-1])
+        (next(rest) if found[v] is not None else np.zeros(v.shape, np.float32)) if v in found else None for v in graph.inputs[:-1]
+    )
 
 
 # -- models -------------------------------------------------------------------------------------------------------------
 
-LOSSES: dict[str, Callable] = {"cross_entropy": ops.cross_entropy, "mse": ops.mse_loss,
-                               "binary_cross_entropy_with_logits": ops.binary_cross_entropy_with_logits}
+LOSSES: dict[str, Callable] = {
+    "cross_entropy": ops.cross_entropy,
+    "mse": ops.mse_loss,
+    "binary_cross_entropy_with_logits": ops.binary_cross_entropy_with_logits,
+}
 
 
 def loss_function(loss: str | Callable) -> Callable:
@@ -150,7 +164,9 @@ def loss_function(loss: str | Callable) -> Callable:
     if callable(loss):
         return loss
     if loss not in LOSSES:
-        raise ArgumentError("unknown loss", where="loss", got=loss, expected=", ".join(LOSSES), hint="or a function (output, target) -> scalar")
+        raise ArgumentError(
+            "unknown loss", where="loss", got=loss, expected=", ".join(LOSSES), hint="or a function (output, target) -> scalar"
+        )
     return LOSSES[loss]
 
 
@@ -171,15 +187,23 @@ def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], o
             optimizer.update(graph, value, gradient, rate, step)
 
 
-def compile(model: Callable, input_spec, loss: str | Callable | None = None, optimizer=None, device: str | Device | None = None,
-            precision: str = "fp32", freeze: bool = False) -> Step:
+def compile(
+    model: Callable,
+    input_spec,
+    loss: str | Callable | None = None,
+    optimizer=None,
+    device: str | Device | None = None,
+    precision: str = "fp32",
+    freeze: bool = False,
+) -> Step:
     """Compile a model for one input shape.
 
     Args:
         model: a module, or any function from a symbolic value to one.
         input_spec: shape of the input with the batch, e.g. (64, 1, 28, 28), or a TensorSpec.
         loss: a name or a function (output, target) → scalar; the step then takes (x, target) and returns (loss, output).
-        freeze: without a loss, take the weights as constants: batch norms vanish into the layers before them, and later changes of the weights are
+        freeze: without a loss, take the weights as constants: batch norms vanish into the layers before them, and later changes
+            of the weights are
             not seen.
         optimizer: with it, run() also updates the parameters. Its learning rate may be a schedule of the step.
 

@@ -37,7 +37,9 @@ class Step:
         """Bind the inputs in order, run once, and return the outputs (the loss first, if there is one) as numpy arrays."""
         names = [value.name for value in self.plan.inputs]
         if len(arrays) != len(names):
-            raise ArgumentError("wrong number of inputs", where="Step.run", got=len(arrays), expected=f"{len(names)}: {', '.join(names)}")
+            raise ArgumentError(
+                "wrong number of inputs", where="Step.run", got=len(arrays), expected=f"{len(names)}: {', '.join(names)}"
+            )
         for name, array in zip(names, arrays, strict=True):
             self.executable.write(name, array)
         self.executable.run()

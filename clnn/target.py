@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 class Target:
     """Device facts.
 
-    Sizes are in bytes, the clock in MHz. ``alignment`` is what an offset into a buffer must be a multiple of. ``features`` holds the
-    names of the probed features that are on (see :mod:`clnn.runtime.probes`).
+    Sizes are in bytes, the clock in MHz. ``alignment`` is what an offset into a buffer must be a multiple of. ``features``
+    holds the names of the probed features that are on (see :mod:`clnn.runtime.probes`).
     """
 
     name: str

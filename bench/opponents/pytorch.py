@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.cases import Case
+from bench.cases import Case, training_outputs
 from bench.side import Prepared, Unable
 
 try:
@@ -183,7 +183,7 @@ class PyTorch:
             scaler.update()
             return loss, scores
         steps = [run() for _ in range(3)]
-        found = (np.array([loss.item() for loss, _ in steps]), steps[0][1].detach().float().cpu().numpy())
+        found = training_outputs([loss.item() for loss, _ in steps], steps[0][1].detach().float().cpu().numpy())
         del steps
         if variant["mode"] == "graph":
             run = self._graphed(run)

@@ -23,8 +23,8 @@ NETWORKS = {
     "mobilenet_v2": ("mobilenet_v2", {"classes": 1000, "dropout": 0.0}, (3, 224, 224), 1000, 64, 8),
 }
 QUICK = {"cpu": ("mlp", "lenet5"), "gpu": ("mlp", "lenet5", "resnet18-cifar", "resnet50")}
-#: small, so that the third loss shows the updates but thousands of further steps stay finite
-RATE = 1e-3
+#: learning rates: large enough to see the loss fall in two steps, small enough for it to fall in a straight line
+RATES = {"mlp": 1e-2, "lenet5": 1e-2, "resnet18-cifar": 1e-5, "vgg16": 1e-4, "resnet50": 1e-5, "mobilenet_v2": 1e-5}
 
 
 def cases(options: Options, folder: Path) -> list[Case]:
@@ -39,9 +39,10 @@ def cases(options: Options, folder: Path) -> list[Case]:
         if options.opponents:
             np.savez(state, **make_model(model, settings).state_dict())
         np.save(target, np.random.default_rng(0).integers(0, classes, batch))
-        params = {"model": model, "options": settings, "state": str(state), "target": str(target), "lr": RATE, "batch": batch}
+        params = {"model": model, "options": settings, "state": str(state), "target": str(target), "lr": RATES[name],
+                  "batch": batch}
         inputs = {"x": (batch, *sample)}
-        found.append(Case(f"{name} b{batch} train", "train", params, inputs, 0, 0, name, outputs=((3,), (batch, classes))))
+        found.append(Case(f"{name} b{batch} train", "train", params, inputs, 0, 0, name, outputs=((1,), (batch, classes), (2,))))
         found.append(Case(f"{name} b{batch} infer", "infer", params, inputs, 0, 0, name, outputs=((batch, classes),)))
     return found
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-SHAPE = {"N": "images", "C": "input channels", "H": "input rows", "W": "input columns", "K": "output channels", "P": "output rows",
-         "Q": "output columns", "R": "filter rows", "S": "filter columns", "stride": "(vertical, horizontal)",
-         "padding": "(top, bottom, left, right)", "dilation": "(vertical, horizontal)", "groups": "independent groups of channels"}
+SHAPE = {
+    "N": "images",
+    "C": "input channels",
+    "H": "input rows",
+    "W": "input columns",
+    "K": "output channels",
+    "P": "output rows",
+    "Q": "output columns",
+    "R": "filter rows",
+    "S": "filter columns",
+    "stride": "(vertical, horizontal)",
+    "padding": "(top, bottom, left, right)",
+    "dilation": "(vertical, horizontal)",
+    "groups": "independent groups of channels",
+}
 
 
 def decode(dims: tuple[tuple[str, int], ...], index: str) -> str:

@@ -1,7 +1,7 @@
 """Scalar expressions: what a pointwise operator computes for one element.
 
-One expression serves four readers: numpy evaluates it, C is generated from it, its gradient is derived from it, and fusing two operators
-substitutes one into the other. Equal expressions are one object.
+One expression serves four readers: numpy evaluates it, C is generated from it, its gradient is derived from it, and fusing two
+operators substitutes one into the other. Equal expressions are one object.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _interned: WeakValueDictionary[tuple, Expr] = WeakValueDictionary()
 class Expr:
     """A constant, an argument, or a function of expressions; immutable and interned, so ``==`` is ``is``."""
 
-    __slots__ = ("function", "args", "value", "__weakref__")
+    __slots__ = ("__weakref__", "args", "function", "value")
     function: str                   # "const", "arg", or a name in FUNCTIONS
     args: tuple[Expr, ...]
     value: float | int              # the constant, or the argument's number

@@ -15,8 +15,8 @@ from .template import declaration
 class KernelSpec:
     """Everything that decides a kernel's text; equal specs are one kernel.
 
-    ``reads`` are (name, dtype) and ``stores`` (name, Store), in the order of the kernel's parameters: all reads, then for each store
-    its operands and its outputs.
+    ``reads`` are (name, dtype) and ``stores`` (name, Store), in the order of the kernel's parameters: all reads, then for each
+    store its operands and its outputs.
     """
 
     template: str
@@ -50,20 +50,34 @@ class KernelSpec:
         return f"{self.template}" + (f" [{values}]" if values else "")
 
 
-def specify(template: str, target: Target, problem: dict[str, object], reads: dict[str, str], stores: dict[str, Store],
-            config: dict[str, object] | None = None, largest: int = 0) -> KernelSpec:
-    """Describe a kernel, with the template's default tunables overridden by ``config``. ``largest`` is the size of its largest input.
+def specify(
+    template: str,
+    target: Target,
+    problem: dict[str, object],
+    reads: dict[str, str],
+    stores: dict[str, Store],
+    config: dict[str, object] | None = None,
+    largest: int = 0,
+) -> KernelSpec:
+    """Describe a kernel, with the template's default tunables overridden by ``config``. ``largest`` is the size of its largest
+    input.
 
     Raises:
         LoweringError: with the template's reason, if the kernel cannot run so on ``target``.
     """
     kernel = declaration(template)
-    for kind, given, declared in (("problem constants", set(problem), set(kernel.problem)),
-                                  ("inputs", set(reads) - set(kernel.reads), set()),
-                                  ("outputs", set(stores) - set(kernel.stores), set())):
+    for kind, given, declared in (
+        ("problem constants", set(problem), set(kernel.problem)),
+        ("inputs", set(reads) - set(kernel.reads), set()),
+        ("outputs", set(stores) - set(kernel.stores), set()),
+    ):
         if given != declared:
-            raise LoweringError(f"the {kind} are not those that the template declares", where=template, got=sorted(given),
-                                expected=sorted(declared))
+            raise LoweringError(
+                f"the {kind} are not those that the template declares",
+                where=template,
+                got=sorted(given),
+                expected=sorted(declared),
+            )
     p = SimpleNamespace(**problem)
     values = kernel.defaults(p, target)
     if config:
@@ -71,7 +85,11 @@ def specify(template: str, target: Target, problem: dict[str, object], reads: di
     reason = kernel.refuse(p, SimpleNamespace(**values), target)
     if reason:
         raise LoweringError(reason, where=template, got=values)
-    return KernelSpec(template, tuple(problem.items()), tuple(values.items()),
-                      tuple((name, reads[name]) for name in kernel.reads if name in reads),
-                      tuple((name, stores[name]) for name in kernel.stores if name in stores),
-                      max(largest, *(spec.size for store in stores.values() for spec in (*store.outputs, *store.operands))) >= 2**31)
+    return KernelSpec(
+        template,
+        tuple(problem.items()),
+        tuple(values.items()),
+        tuple((name, reads[name]) for name in kernel.reads if name in reads),
+        tuple((name, stores[name]) for name in kernel.stores if name in stores),
+        max(largest, *(spec.size for store in stores.values() for spec in (*store.outputs, *store.operands))) >= 2**31,
+    )

@@ -21,8 +21,8 @@ def _sum(row: Sequence[float], names: Sequence[str]) -> str:
 def linear(matrix: Sequence[Sequence[float]], names: Sequence[str], results: Sequence[str], kind: str, prefix: str) -> list[str]:
     """Statements that declare ``results`` of type ``kind`` as the product of ``matrix`` and the variables ``names``.
 
-    Two rows that differ only in the signs of some factors, as those of the interpolation points a and -a do, are the sum and the difference of
-    what they have in common and what they have not. That halves the multiplications. ``prefix`` names the helpers.
+    Two rows that differ only in the signs of some factors, as those of the interpolation points a and -a do, are the sum and the
+    difference of what they have in common and what they have not. That halves the multiplications. ``prefix`` names the helpers.
     """
     lines: list[str] = []
     left = list(range(len(matrix)))
@@ -35,8 +35,9 @@ def linear(matrix: Sequence[Sequence[float]], names: Sequence[str], results: Seq
         left.remove(twin)
         even = [a if a == b else 0.0 for a, b in zip(matrix[i], matrix[twin], strict=True)]
         odd = [a if a != b else 0.0 for a, b in zip(matrix[i], matrix[twin], strict=True)]
-        lines += [f"const {kind} {prefix}{i}e = {_sum(even, names)};", f"const {kind} {prefix}{i}o = {_sum(odd, names)};",
-                  f"const {kind} {results[i]} = {prefix}{i}e + {prefix}{i}o;", f"const {kind} {results[twin]} = {prefix}{i}e - {prefix}{i}o;"]
+        shared, differing = f"{prefix}{i}e", f"{prefix}{i}o"
+        lines += [f"const {kind} {shared} = {_sum(even, names)};", f"const {kind} {differing} = {_sum(odd, names)};",
+                  f"const {kind} {results[i]} = {shared} + {differing};", f"const {kind} {results[twin]} = {shared} - {differing};"]
     return lines
 
 
@@ -50,7 +51,9 @@ def sandwich(matrix: Sequence[Sequence[float]], name: str, result: str, kind: st
     rows, cols = len(matrix), len(matrix[0])
     lines = []
     for j in range(cols):
-        lines += linear(matrix, [f"{name}{i}_{j}" for i in range(cols)], [f"{result}t{i}_{j}" for i in range(rows)], kind, f"{result}c{j}_")
+        lines += linear(matrix, [f"{name}{i}_{j}" for i in range(cols)], [f"{result}t{i}_{j}" for i in range(rows)], kind,
+                        f"{result}c{j}_")
     for i in range(rows):
-        lines += linear(matrix, [f"{result}t{i}_{j}" for j in range(cols)], [f"{result}{i}_{j}" for j in range(rows)], kind, f"{result}r{i}_")
+        lines += linear(matrix, [f"{result}t{i}_{j}" for j in range(cols)], [f"{result}{i}_{j}" for j in range(rows)], kind,
+                        f"{result}r{i}_")
     return "\n        ".join(lines)

@@ -1,7 +1,7 @@
 """Lowerings: the ways in which an operator becomes kernel launches.
 
-A lowering offers launches for given specs and device, or refuses with a reason. An operator lists its lowerings best first; the last always
-applies. Tails fused into an operator's outputs are attached here, once for all operators.
+A lowering offers launches for given specs and device, or refuses with a reason. An operator lists its lowerings best first; the
+last always applies. Tails fused into an operator's outputs are attached here, once for all operators.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Tail(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A decision of a lowering itself, such as into how many parts a sum is split: the value taken, and those it could have taken."""
+    """A decision of a lowering itself, such as into how many parts a sum is split: the value taken, and those it could have
+    taken."""
 
     name: str
     value: object
@@ -56,8 +57,11 @@ class Launch:
     @property
     def written(self) -> tuple[Operand, ...]:
         """The tensors that it writes."""
-        return tuple(operand for (_, store), group in zip(self.kernel.stores, self.stores, strict=True)
-                     for operand in group[len(store.operands):])
+        return tuple(
+            operand
+            for (_, store), group in zip(self.kernel.stores, self.stores, strict=True)
+            for operand in group[len(store.operands) :]
+        )
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,17 @@ class Offer:
 
 
 class Context:
-    """Collects the launches of one offer. ``reads`` and ``stores`` map template parameters to operands, with helpers to name them.
+    """Collects the launches of one offer. ``reads`` and ``stores`` map template parameters to operands, with helpers to name
+    them.
 
-    ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice of the
+    ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice
+    of the
     lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``.
     """
 
-    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
-                 config: dict | None = None):
+    def __init__(
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target, config: dict | None = None
+    ):
         self.inputs, self.outputs, self.target, self.config = inputs, outputs, target, config
         self._launches: list[Launch] = []
         self._work: list[TensorSpec] = []
@@ -119,14 +126,27 @@ class Context:
         given = self.config or {}
         return {name: value for name, value in given.items() if not isinstance(value, Mapping)} | given.get(template, {})
 
-    def launch(self, template: str, problem: dict[str, object], reads: dict[str, Operand], stores: dict[str, Operand],
-               config: dict | None = None) -> None:
+    def launch(
+        self,
+        template: str,
+        problem: dict[str, object],
+        reads: dict[str, Operand],
+        stores: dict[str, Operand],
+        config: dict | None = None,
+    ) -> None:
         """Append a launch of ``template``."""
-        kernel = specify(template, self.target, problem, {name: self.spec(op).dtype for name, op in reads.items()},
-                         {name: Store(self.spec(op)) for name, op in stores.items()},
-                         {**(config or {}), **self.tunables(template)}, max((self.spec(op).size for op in reads.values()), default=0))
-        self._launches.append(Launch(kernel, tuple(reads[name] for name, _ in kernel.reads),
-                                     tuple((stores[name],) for name, _ in kernel.stores)))
+        kernel = specify(
+            template,
+            self.target,
+            problem,
+            {name: self.spec(op).dtype for name, op in reads.items()},
+            {name: Store(self.spec(op)) for name, op in stores.items()},
+            {**(config or {}), **self.tunables(template)},
+            max((self.spec(op).size for op in reads.values()), default=0),
+        )
+        self._launches.append(
+            Launch(kernel, tuple(reads[name] for name, _ in kernel.reads), tuple((stores[name],) for name, _ in kernel.stores))
+        )
 
     def add(self, launch: Launch) -> None:
         """Append a launch that was described by hand."""
@@ -147,8 +167,9 @@ class Lowering:
     """A named way to compute an operator.
 
     ``emit(op, context)`` appends launches to the context; it may raise LoweringError, whose text is the recorded reason.
-    ``refuse(op, inputs, outputs, target)`` returns a reason not to use it where it would work but is known to be the worse choice or does
-    not apply. ``layouts(op, inputs, outputs)`` lists the (input layouts, output layouts) that it takes, preferred first.
+    ``refuse(op, inputs, outputs, target)`` returns a reason not to use it where it would work but is known to be the worse
+    choice or does not apply. ``layouts(op, inputs, outputs)`` lists the (input layouts, output layouts) that it takes,
+    preferred first.
     """
 
     name: str
@@ -156,8 +177,15 @@ class Lowering:
     refuse: Callable = lambda op, inputs, outputs, target: None
     layouts: Callable = lambda op, inputs, outputs: [((ROW,) * len(inputs), (ROW,) * len(outputs))]
 
-    def offer(self, op, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target,
-              config: dict | None = None, forced: bool = False) -> Offer:
+    def offer(
+        self,
+        op,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        target: Target,
+        config: dict | None = None,
+        forced: bool = False,
+    ) -> Offer:
         """The launches for these specs.
 
         Raises:
@@ -165,8 +193,9 @@ class Lowering:
         """
         wanted = (tuple(s.layout for s in inputs), tuple(s.layout for s in outputs))
         if wanted not in [(tuple(i), tuple(o)) for i, o in self.layouts(op, inputs, outputs)]:
-            raise LoweringError(f"does not take the layouts {' '.join(map(str, wanted[0]))} -> {' '.join(map(str, wanted[1]))}",
-                                where=self.name)
+            raise LoweringError(
+                f"does not take the layouts {' '.join(map(str, wanted[0]))} -> {' '.join(map(str, wanted[1]))}", where=self.name
+            )
         reason = None if forced else self.refuse(op, inputs, outputs, target)
         if reason:
             raise LoweringError(reason, where=self.name)
@@ -177,18 +206,21 @@ class Lowering:
 
 def same_layouts(*layouts: Layout) -> Callable:
     """A ``layouts`` function for operators that work in any of these layouts, rank-4 tensors all alike, others row-major."""
+
     def offered(op, inputs, outputs):
         def pick(spec, layout):
             return layout if spec.rank == 4 else ROW
+
         return [(tuple(pick(s, layout) for s in inputs), tuple(pick(s, layout) for s in outputs)) for layout in layouts]
+
     return offered
 
 
 def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_outputs: int) -> Offer:
     """The offer with pointwise tails on some base outputs.
 
-    The inputs of the fused node are the base inputs, then each tail's operands in order of the outputs; its outputs are, for each base output in
-    order, the base output itself or the tail's outputs.
+    The inputs of the fused node are the base inputs, then each tail's operands in order of the outputs; its outputs are, for
+    each base output in order, the base output itself or the tail's outputs.
     """
     first_input, first_output = {}, {}
     inputs = base_inputs
@@ -219,8 +251,12 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
                 raise LoweringError("writes an output in several launches, so no tail can follow it")
             stored.add(index)
             stores.append((name, Store(store.result, tail.exprs, tail.operands, tail.outputs)))
-            groups.append((*(Operand("in", first_input[index] + i) for i in range(len(tail.operands))),
-                           *(Operand("out", first_output[index] + i) for i in range(len(tail.outputs)))))
+            groups.append(
+                (
+                    *(Operand("in", first_input[index] + i) for i in range(len(tail.operands))),
+                    *(Operand("out", first_output[index] + i) for i in range(len(tail.outputs))),
+                )
+            )
         if any(read.kind == "out" for read in launch.reads):
             reads = []
             for read in launch.reads:

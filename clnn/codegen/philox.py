@@ -20,7 +20,12 @@ def philox(counter: tuple, key: tuple) -> tuple[np.ndarray, ...]:
     for _ in range(ROUNDS):
         product0 = np.uint64(MULTIPLIERS[0]) * c[0]
         product1 = np.uint64(MULTIPLIERS[1]) * c[2]
-        c = [(product1 >> np.uint64(32)) ^ c[1] ^ k[0], product1 & mask, (product0 >> np.uint64(32)) ^ c[3] ^ k[1], product0 & mask]
+        c = [
+            (product1 >> np.uint64(32)) ^ c[1] ^ k[0],
+            product1 & mask,
+            (product0 >> np.uint64(32)) ^ c[3] ^ k[1],
+            product0 & mask,
+        ]
         k = [(k[0] + np.uint64(WEYL[0])) & mask, (k[1] + np.uint64(WEYL[1])) & mask]
     return tuple(c)
 
@@ -30,4 +35,4 @@ def uniform(seed: int, step: int, salt: int, index: np.ndarray) -> np.ndarray:
     index = np.asarray(index, dtype=np.uint64)
     words = philox((index >> np.uint64(2), np.uint64(step), np.uint64(salt), np.uint64(0)), (np.uint64(seed), np.uint64(0)))
     picked = np.choose((index & np.uint64(3)).astype(np.int64), words)
-    return (picked >> np.uint64(8)).astype(np.float64) * 2.0 ** -24
+    return (picked >> np.uint64(8)).astype(np.float64) * 2.0**-24

@@ -1,7 +1,7 @@
 """The store hook: what a kernel does with a finished element.
 
-A kernel never writes ``y[i] = v``. It hands v and the position i to the hook, which applies the fused pointwise tail (bias, activation, residual,
-weight update …), reads the tail's operands and writes its outputs. Without a tail the hook writes v.
+A kernel never writes ``y[i] = v``. It hands v and the position i to the hook, which applies the fused pointwise tail (bias,
+activation, residual, weight update …), reads the tail's operands and writes its outputs. Without a tail the hook writes v.
 """
 
 from __future__ import annotations

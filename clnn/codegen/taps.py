@@ -1,4 +1,4 @@
-"""Which pixels a block of results of a depthwise convolution looks at, along one axis: the same for an image and for its gradient."""
+"""Which pixels a block of results of a depthwise convolution looks at, along one axis, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Taps:
-    """Block b makes the results b · block … (b + 1) · block − 1 of ``results``, from pixels that lie b · advance + reach() inside ``pixels``.
+    """Block b makes the ``block`` results from b · block on; its place among the pixels is b · advance.
 
-    Forwards, result p looks at the pixels p · stride + r · dilation − pad. Backwards, result h is looked at by the pixels
-    (h + pad − r · dilation) / stride where that is whole; a block of a multiple of ``stride`` results makes this the same for every block.
+    Forwards, result p looks at the pixels p · stride + r · dilation − pad. Backwards, result h looks at the pixels
+    (h + pad − r · dilation) / stride, where that is whole; if a block is a multiple of ``stride`` results, this is the same for
+    every block.
     """
 
     pixels: int

@@ -58,20 +58,30 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     stores = dict(spec.stores)
     local = (*spec.local_size, 1, 1)[:3]
     overwritten = {read for _, read in declaration(spec.template).in_place}
-    parameters = [f"__global const {C_TYPES[dtype]}* {'' if name in overwritten else 'restrict '}{name}" for name, dtype in spec.reads]
+    parameters = [
+        f"__global const {C_TYPES[dtype]}* {'' if name in overwritten else 'restrict '}{name}" for name, dtype in spec.reads
+    ]
     for name, store in spec.stores:
         parameters += store.parameters(name)
     wanted = "NAME"
-    signature = (f"__kernel __attribute__((reqd_work_group_size({', '.join(map(str, local))})))\n"
-                 f"void {wanted}({', '.join(parameters)})")
+    signature = (
+        f"__kernel __attribute__((reqd_work_group_size({', '.join(map(str, local))})))\nvoid {wanted}({', '.join(parameters)})"
+    )
 
     def store_hook(name: str, index: str, value: str) -> str:
         return stores[name].statements(name, index, value)
 
-    body = _load(spec.template).render_unicode(p=spec.p, t=spec.t, signature=signature, store=store_hook,
-                                               has=lambda name: name in stores or name in dict(spec.reads), c_types=C_TYPES,
-                                               dtypes=dict(spec.reads), local_size=local)
-    if "clnn_uniform(" in body and "define CLNN_PHILOX" not in body:        # any store may draw random numbers
+    body = _load(spec.template).render_unicode(
+        p=spec.p,
+        t=spec.t,
+        signature=signature,
+        store=store_hook,
+        has=lambda name: name in stores or name in dict(spec.reads),
+        c_types=C_TYPES,
+        dtypes=dict(spec.reads),
+        local_size=local,
+    )
+    if "clnn_uniform(" in body and "define CLNN_PHILOX" not in body:  # any store may draw random numbers
         body = _lookup().get_template("/lib/philox.mako").get_def("functions").render_unicode() + body
     text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
     text = text.replace("index_t", "long" if spec.wide else "int")

@@ -1,7 +1,7 @@
 """A matrix seen in a tensor: what lets one GEMM kernel compute matrix products and all three directions of a convolution.
 
-Row and column indices are split into mixed-radix digits (for instance column -> image, P, Q). Each digit adds to the offset of the
-element, and, if the view slides a window over an image, to its coordinates h and w. Elements outside the image are zero.
+Row and column indices are split into mixed-radix digits (for instance column -> image, P, Q). Each digit adds to the offset of
+the element, and, if the view slides a window over an image, to its coordinates h and w. Elements outside the image are zero.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Digit(NamedTuple):
     """One digit of a row or column index, outermost first."""
 
     extent: int
-    stride: int = 0     # elements added to the offset
-    h: int = 0          # rows added to the window coordinate
-    w: int = 0          # columns added to the window coordinate
+    stride: int = 0  # elements added to the offset
+    h: int = 0  # rows added to the window coordinate
+    w: int = 0  # columns added to the window coordinate
 
 
 class Window(NamedTuple):
@@ -82,7 +82,8 @@ class View:
 
     @property
     def row_contiguous(self) -> bool:
-        """Whether loads should run along rows: neighbouring rows lie side by side in memory for longer than neighbouring columns do."""
+        """Whether loads should run along rows: neighbouring rows lie side by side in memory for longer than neighbouring
+        columns do."""
         return self._run(self.rows) > self._run(self.cols)
 
     def _run(self, digits: tuple[Digit, ...]) -> int:
@@ -98,8 +99,14 @@ class View:
         along, across = (self.rows, self.cols) if self.row_contiguous else (self.cols, self.rows)
         inner = next((d for d in reversed(along) if d.extent > 1), along[-1])
         others = [d for d in (*along, *across) if d is not inner and d.extent > 1]
-        return (self.window is None and inner.stride == 1 and inner.extent % 4 == 0 and self.base % 4 == 0 and self.batch % 4 == 0
-                and all(d.stride % 4 == 0 for d in others))
+        return (
+            self.window is None
+            and inner.stride == 1
+            and inner.extent % 4 == 0
+            and self.base % 4 == 0
+            and self.batch % 4 == 0
+            and all(d.stride % 4 == 0 for d in others)
+        )
 
     # -- C text -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +154,9 @@ class View:
                     inside.append(f"{name}_{axis} % {divide} == 0")
             lines.append(f"const bool {name}_in = {' && '.join(inside)};")
             lines += [f"{name}_{axis} /= {divide};" for axis, divide in (("h", w.divide_h), ("w", w.divide_w)) if divide > 1]
-        lines.append(f"const index_t {name} = {base}{row}o + {col}o + (index_t){name}_h * {w.h_stride} + {name}_w * {w.w_stride};")
+        lines.append(
+            f"const index_t {name} = {base}{row}o + {col}o + (index_t){name}_h * {w.h_stride} + {name}_w * {w.w_stride};"
+        )
         return " ".join(lines)
 
     def load(self, pointer: str, name: str) -> str:
@@ -158,6 +167,7 @@ class View:
 
     def gather(self, flat: np.ndarray, batch: int = 0) -> np.ndarray:
         """The matrix of one batch entry, read from the tensor's flat storage."""
+
         def decode(digits):
             index = np.arange(math.prod(d.extent for d in digits))
             o, h, w = np.zeros_like(index), np.zeros_like(index), np.zeros_like(index)

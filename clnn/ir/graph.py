@@ -17,7 +17,7 @@ from .variable import Variable
 class Value:
     """A tensor in a graph: an input, a variable, a constant, or one output of a node. Compared by identity."""
 
-    __slots__ = ("graph", "spec", "name", "node", "index", "source")
+    __slots__ = ("graph", "index", "name", "node", "source", "spec")
 
     def __init__(self, graph: Graph, spec: TensorSpec, name: str, node: Node | None = None, index: int = 0,
                  source: Variable | np.ndarray | str | None = None):

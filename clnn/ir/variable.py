@@ -19,9 +19,9 @@ class Holder(Protocol):
 class Variable:
     """A named array that graphs read and update. The host array and its device copies are kept in step.
 
-    Reading :attr:`array` fetches what a device has computed meanwhile. Because the caller may write into the array that it gets, device copies are
-    refreshed before the next run; a reference that is kept and written to after a later run goes unnoticed, so take ``array`` anew for each
-    change.
+    Reading :attr:`array` fetches what a device has computed meanwhile. Because the caller may write into the array that it
+    gets, device copies are refreshed before the next run; a reference that is kept and written to after a later run goes
+    unnoticed, so take ``array`` anew for each change.
 
     Args:
         array: the initial value; kept in its own dtype.

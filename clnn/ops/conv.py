@@ -37,9 +37,13 @@ class Convolution(Op):
         p = (height + top + bottom - self.dilation[0] * (r - 1) - 1) // self.stride[0] + 1
         q = (width + left + right - self.dilation[1] * (s - 1) - 1) // self.stride[1] + 1
         if p < 1 or q < 1:
-            raise ShapeError("the filter is larger than the padded image", where="conv2d", got=f"image {height}×{width}, padding {self.padding}",
-                             expected=f"at least {self.dilation[0] * (r - 1) + 1}×{self.dilation[1] * (s - 1) + 1}",
-                             hint="use a larger image, more padding or fewer pooling layers")
+            raise ShapeError(
+                "the filter is larger than the padded image",
+                where="conv2d",
+                got=f"image {height}×{width}, padding {self.padding}",
+                expected=f"at least {self.dilation[0] * (r - 1) + 1}×{self.dilation[1] * (s - 1) + 1}",
+                hint="use a larger image, more padding or fewer pooling layers",
+            )
         return p, q
 
     def products(self, weights: TensorSpec, y: TensorSpec) -> int:
@@ -55,10 +59,15 @@ class Conv2d(Convolution):
 
     def infer(self, x, w):
         if x.rank != 4 or w.rank != 4:
-            raise ShapeError("needs an image tensor (N, C, H, W) and filters (K, C/groups, R, S)", where="conv2d", got=f"{x.shape}, {w.shape}")
+            raise ShapeError(
+                "needs an image tensor (N, C, H, W) and filters (K, C/groups, R, S)", where="conv2d", got=f"{x.shape}, {w.shape}"
+            )
         if x.shape[1] != w.shape[1] * self.groups:
-            raise ShapeError(f"the image has {x.shape[1]} channels, the filters take {w.shape[1] * self.groups}", where="conv2d",
-                             got=f"image {x.shape}, filters {w.shape}, groups {self.groups}")
+            raise ShapeError(
+                f"the image has {x.shape[1]} channels, the filters take {w.shape[1] * self.groups}",
+                where="conv2d",
+                got=f"image {x.shape}, filters {w.shape}, groups {self.groups}",
+            )
         if w.shape[0] % self.groups:
             raise ShapeError(f"out_channels (={w.shape[0]}) must be divisible by groups (={self.groups})", where="conv2d")
         p, q = self.output_size(*x.shape[2:], *w.shape[2:])
@@ -101,8 +110,12 @@ class Conv2dDgrad(Convolution):
 
     def infer(self, dy, w):
         if dy.shape[1:] != (w.shape[0], *self.output_size(*self.size, *w.shape[2:])):
-            raise ShapeError("the gradient does not fit the image and the filters", where="conv2d dgrad", got=dy.shape,
-                             expected=(dy.shape[0], w.shape[0], *self.output_size(*self.size, *w.shape[2:])))
+            raise ShapeError(
+                "the gradient does not fit the image and the filters",
+                where="conv2d dgrad",
+                got=dy.shape,
+                expected=(dy.shape[0], w.shape[0], *self.output_size(*self.size, *w.shape[2:])),
+            )
         return (TensorSpec((dy.shape[0], w.shape[1] * self.groups, *self.size), dy.dtype, dy.layout),)
 
     def grad(self, inputs, outputs, cotangents):
@@ -111,13 +124,17 @@ class Conv2dDgrad(Convolution):
 
     def reference(self, dy, w):
         dy, w = dy.astype(np.float64), w.astype(np.float64)
-        n, k, p, q = dy.shape
+        n, _k, p, q = dy.shape
         top, _, left, _ = self.padding
-        padded = np.zeros((n, w.shape[1] * self.groups, self.size[0] + sum(self.padding[:2]), self.size[1] + sum(self.padding[2:])))
+        padded = np.zeros(
+            (n, w.shape[1] * self.groups, self.size[0] + sum(self.padding[:2]), self.size[1] + sum(self.padding[2:]))
+        )
         for r, s, rows, cols, _ in windows(self, padded, w.shape[2:], p, q, pad=False):
-            part = np.einsum("ngkpq,gkc->ngcpq", dy.reshape(n, self.groups, -1, p, q), w[:, :, r, s].reshape(self.groups, -1, w.shape[1]))
+            part = np.einsum(
+                "ngkpq,gkc->ngcpq", dy.reshape(n, self.groups, -1, p, q), w[:, :, r, s].reshape(self.groups, -1, w.shape[1])
+            )
             padded[:, :, rows, cols] += part.reshape(n, -1, p, q)
-        return (padded[:, :, top:top + self.size[0], left:left + self.size[1]],)
+        return (padded[:, :, top : top + self.size[0], left : left + self.size[1]],)
 
     def flops(self, inputs, outputs):
         return 2 * self.products(inputs[1], inputs[0])
@@ -141,8 +158,12 @@ class Conv2dWgrad(Convolution):
 
     def infer(self, x, dy):
         if (x.shape[0], *self.output_size(*x.shape[2:], *self.window)) != (dy.shape[0], *dy.shape[2:]):
-            raise ShapeError("the gradient does not fit the image and the filters", where="conv2d wgrad", got=dy.shape,
-                             expected=(x.shape[0], dy.shape[1], *self.output_size(*x.shape[2:], *self.window)))
+            raise ShapeError(
+                "the gradient does not fit the image and the filters",
+                where="conv2d wgrad",
+                got=dy.shape,
+                expected=(x.shape[0], dy.shape[1], *self.output_size(*x.shape[2:], *self.window)),
+            )
         dw = TensorSpec((dy.shape[1], x.shape[1] // self.groups, *self.window), x.dtype)
         return (dw, TensorSpec((dy.shape[1],), x.dtype)) if self.row_sum else (dw,)
 
@@ -154,6 +175,7 @@ class Conv2dWgrad(Convolution):
             ddy = apply(Conv2d(**self.attributes()), x, g)[0]
         if self.row_sum and cotangents[1] is not None:
             from .shape import expand
+
             spread = expand(reshape(cotangents[1], (1, -1, 1, 1)), dy.shape)
             ddy = spread if ddy is None else add(ddy, spread)
         return dx, ddy
@@ -176,18 +198,27 @@ class Conv2dWgrad(Convolution):
 
     @classmethod
     def samples(cls):
-        return [Sample(cls(**op.attributes(), window=w.shape[2:], row_sum=bool(i % 2)), (x, op.infer(x, w)[0]))
-                for i, (op, x, w) in enumerate(_cases(Conv2d))]
+        return [
+            Sample(cls(**op.attributes(), window=w.shape[2:], row_sum=bool(i % 2)), (x, op.infer(x, w)[0]))
+            for i, (op, x, w) in enumerate(_cases(Conv2d))
+        ]
 
 
 def windows(op: Convolution, x: np.ndarray, window: Sequence[int], p: int, q: int, pad: bool = True):
-    """For each filter position: (r, s, rows, columns, padded image), where padded[..., rows, columns] meets filter element (r, s)."""
+    """For each filter position: (r, s, rows, columns, padded image), where padded[..., rows, columns] meets filter element (r,
+    s)."""
     top, bottom, left, right = op.padding
     padded = np.pad(x, ((0, 0), (0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)))) if pad else x
     for r in range(window[0]):
         for s in range(window[1]):
             h, w = r * op.dilation[0], s * op.dilation[1]
-            yield (r, s, slice(h, h + (p - 1) * op.stride[0] + 1, op.stride[0]), slice(w, w + (q - 1) * op.stride[1] + 1, op.stride[1]), padded)
+            yield (
+                r,
+                s,
+                slice(h, h + (p - 1) * op.stride[0] + 1, op.stride[0]),
+                slice(w, w + (q - 1) * op.stride[1] + 1, op.stride[1]),
+                padded,
+            )
 
 
 def _cases(cls):
@@ -218,13 +249,21 @@ def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[in
     return total // 2, total - total // 2
 
 
-def resolve_padding(padding: int | str | Sequence[int], size: Sequence[int], window: Sequence[int], stride: tuple[int, int],
-                    dilation: tuple[int, int]) -> tuple[int, int, int, int]:
+def resolve_padding(
+    padding: int | str | Sequence[int],
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) from a number, a pair (vertical, horizontal), four numbers, 'same' or 'valid'."""
     if padding == "valid":
         return (0, 0, 0, 0)
     if padding == "same":
-        return (*same_padding(size[0], window[0], stride[0], dilation[0]), *same_padding(size[1], window[1], stride[1], dilation[1]))
+        return (
+            *same_padding(size[0], window[0], stride[0], dilation[0]),
+            *same_padding(size[1], window[1], stride[1], dilation[1]),
+        )
     if isinstance(padding, str):
         raise ArgumentError("unknown padding", where="conv2d", got=padding, expected="'same', 'valid' or numbers")
     if isinstance(padding, (int, np.integer)) or len(tuple(padding)) == 2:
@@ -236,12 +275,20 @@ def resolve_padding(padding: int | str | Sequence[int], size: Sequence[int], win
     return values
 
 
-def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int | Sequence[int] = 1,
-           padding: int | str | Sequence[int] = 0, dilation: int | Sequence[int] = 1, groups: int = 1) -> Value:
+def conv2d(
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Value:
     """Convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus bias (K,).
 
     Args:
-        padding: a number, (vertical, horizontal), (top, bottom, left, right), 'same' (output ceil(H / stride); TensorFlow's rule, which for
+        padding: a number, (vertical, horizontal), (top, bottom, left, right), 'same' (output ceil(H / stride); TensorFlow's
+            rule, which for
             stride 1 is PyTorch's) or 'valid'.
 
     Raises:
@@ -250,7 +297,11 @@ def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int | Seque
     graph = graph_of(x, w)
     x, w = as_value(graph, x), as_value(graph, w)
     if len(x.shape) != 4 or len(w.shape) != 4:
-        raise ShapeError("needs images (N, C, H, W) and filters (K, C/groups, R, S)", where=graph.path or "conv2d", got=f"{x.shape} and {w.shape}")
+        raise ShapeError(
+            "needs images (N, C, H, W) and filters (K, C/groups, R, S)",
+            where=graph.path or "conv2d",
+            got=f"{x.shape} and {w.shape}",
+        )
     if not isinstance(groups, int) or groups < 1:
         raise ArgumentError("groups must be a positive whole number", where="conv2d", got=groups)
     stride, dilation = pair(stride, "conv2d stride", 1), pair(dilation, "conv2d dilation", 1)
@@ -259,6 +310,8 @@ def conv2d(x: Tensor, w: Tensor, bias: Tensor | None = None, stride: int | Seque
     if bias is not None:
         bias = as_value(graph, bias)
         if bias.shape != (w.shape[0],):
-            raise ShapeError("the bias does not fit the filters", where=graph.path or "conv2d", got=bias.shape, expected=(w.shape[0],))
+            raise ShapeError(
+                "the bias does not fit the filters", where=graph.path or "conv2d", got=bias.shape, expected=(w.shape[0],)
+            )
         y = add(y, reshape(bias, (1, -1, 1, 1)))
     return y

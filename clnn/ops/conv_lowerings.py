@@ -1,5 +1,5 @@
-"""The ways to compute a convolution and its gradients: as a product of views (implicit GEMM), with the windows written out first (im2col), or
-directly."""
+"""The ways to compute a convolution and its gradients: as a product of views (implicit GEMM), with the windows written out
+first (im2col), or directly."""
 
 from __future__ import annotations
 
@@ -38,15 +38,23 @@ def _patches(op, x: TensorSpec, y: TensorSpec, window: tuple[int, int]) -> View:
     if window == (1, 1) and not any(op.padding):
         pixels = merge([Digit(n, sn), Digit(y.shape[2], sh * op.stride[0]), Digit(y.shape[3], sw * op.stride[1])])
         return View((Digit(cg, sc),), pixels, None, cg * sc)
-    return View((Digit(cg, sc), Digit(window[0], 0, op.dilation[0]), Digit(window[1], 0, 0, op.dilation[1])),
-                (Digit(n, sn), Digit(y.shape[2], 0, op.stride[0]), Digit(y.shape[3], 0, 0, op.stride[1])), _window(op, x), cg * sc)
+    return View(
+        (Digit(cg, sc), Digit(window[0], 0, op.dilation[0]), Digit(window[1], 0, 0, op.dilation[1])),
+        (Digit(n, sn), Digit(y.shape[2], 0, op.stride[0]), Digit(y.shape[3], 0, 0, op.stride[1])),
+        _window(op, x),
+        cg * sc,
+    )
 
 
 def fprop_gemm(op, x: TensorSpec, w: TensorSpec, y: TensorSpec) -> Gemm:
     """y = w · patches(x)."""
     kg, depth = w.shape[0] // op.groups, w.size // w.shape[0]
-    return Gemm(matrix(kg, depth, depth, 1, kg * depth), _patches(op, x, y, w.shape[2:]),
-                View((Digit(kg, y.strides[1]),), _pixels(y), None, kg * y.strides[1]), op.groups)
+    return Gemm(
+        matrix(kg, depth, depth, 1, kg * depth),
+        _patches(op, x, y, w.shape[2:]),
+        View((Digit(kg, y.strides[1]),), _pixels(y), None, kg * y.strides[1]),
+        op.groups,
+    )
 
 
 def dgrad_gemm(op, dy: TensorSpec, w: TensorSpec, dx: TensorSpec) -> Gemm:
@@ -58,9 +66,12 @@ def dgrad_gemm(op, dy: TensorSpec, w: TensorSpec, dx: TensorSpec) -> Gemm:
     if (r, s) == (1, 1) and not any(op.padding) and op.stride == (1, 1):
         b = View((Digit(kg, sk),), _pixels(dy), None, kg * sk)
     else:
-        b = View((Digit(kg, sk), Digit(r, 0, -op.dilation[0]), Digit(s, 0, 0, -op.dilation[1])),
-                 (Digit(n, sn), Digit(dx.shape[2], 0, 1), Digit(dx.shape[3], 0, 0, 1)),
-                 Window(p, q, sp, sq, op.padding[0], op.padding[2], *op.stride), kg * sk)
+        b = View(
+            (Digit(kg, sk), Digit(r, 0, -op.dilation[0]), Digit(s, 0, 0, -op.dilation[1])),
+            (Digit(n, sn), Digit(dx.shape[2], 0, 1), Digit(dx.shape[3], 0, 0, 1)),
+            Window(p, q, sp, sq, op.padding[0], op.padding[2], *op.stride),
+            kg * sk,
+        )
     return Gemm(a, b, View((Digit(cg, dx.strides[1]),), _pixels(dx), None, cg * dx.strides[1]), op.groups)
 
 
@@ -76,6 +87,7 @@ def _implicit(gemm_of):
         row_sum = context.output(1) if len(context.outputs) > 1 else None
         gemm = gemm_of(op, *context.inputs, context.outputs[0])
         launch_gemm(context, main_kind(context.target), gemm, *_operands(op, context), context.output(0), row_sum)
+
     return emit
 
 
@@ -86,6 +98,7 @@ def _operands(op, context: Context):
 
 def _im2col(gemm_of):
     """Write the patches out, then multiply plain matrices."""
+
     def emit(op, context: Context) -> None:
         gemm = gemm_of(op, *context.inputs, context.outputs[0])
         rows, cols = gemm.b.shape
@@ -95,11 +108,21 @@ def _im2col(gemm_of):
         if gemm.b.window is None:
             raise LoweringError("the windows are the image itself, there is nothing to write out")
         columns = context.scratch((gemm.batch, rows, cols))
-        context.launch("conv/im2col", {"rows": rows, "cols": cols, "batch": gemm.batch, "x": gemm.b}, {"x": context.input(0)}, {"y": columns})
+        context.launch(
+            "conv/im2col", {"rows": rows, "cols": cols, "batch": gemm.batch, "x": gemm.b}, {"x": context.input(0)}, {"y": columns}
+        )
         a, _ = _operands(op, context)
         row_sum = context.output(1) if len(context.outputs) > 1 else None
-        launch_gemm(context, main_kind(context.target), replace(gemm, b=matrix(rows, cols, cols, 1, rows * cols)), a, columns,
-                    context.output(0), row_sum)
+        launch_gemm(
+            context,
+            main_kind(context.target),
+            replace(gemm, b=matrix(rows, cols, cols, 1, rows * cols)),
+            a,
+            columns,
+            context.output(0),
+            row_sum,
+        )
+
     return emit
 
 
@@ -111,12 +134,23 @@ def _col2im(op, context: Context) -> None:
     kg, pixels = w.shape[0] // op.groups, dy.shape[0] * dy.shape[2] * dy.shape[3]
     rows = cg * r * s
     if 4 * op.groups * rows * pixels > config.workspace << 20:
-        raise LoweringError(f"needs {4 * op.groups * rows * pixels >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}")
+        raise LoweringError(
+            f"needs {4 * op.groups * rows * pixels >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}"
+        )
     columns = context.scratch((op.groups, rows, pixels))
-    gemm = Gemm(matrix(rows, kg, 1, rows, kg * rows), View((Digit(kg, dy.strides[1]),), _pixels(dy), None, kg * dy.strides[1]),
-                matrix(rows, pixels, pixels, 1, rows * pixels), op.groups)
+    gemm = Gemm(
+        matrix(rows, kg, 1, rows, kg * rows),
+        View((Digit(kg, dy.strides[1]),), _pixels(dy), None, kg * dy.strides[1]),
+        matrix(rows, pixels, pixels, 1, rows * pixels),
+        op.groups,
+    )
     launch_gemm(context, main_kind(context.target), gemm, context.input(1), context.input(0), columns)
-    context.launch("conv/col2im", {**_shape_problem(op, dx, dy, (r, s)), "dims": _walk_dims(dx)}, {"columns": columns}, {"dx": context.output(0)})
+    context.launch(
+        "conv/col2im",
+        {**_shape_problem(op, dx, dy, (r, s)), "dims": _walk_dims(dx)},
+        {"columns": columns},
+        {"dx": context.output(0)},
+    )
 
 
 def _walk_dims(spec: TensorSpec) -> tuple[tuple[str, int], ...]:
@@ -125,29 +159,54 @@ def _walk_dims(spec: TensorSpec) -> tuple[tuple[str, int], ...]:
 
 
 def _shape_problem(op, x: TensorSpec, y: TensorSpec, window: tuple[int, int]) -> dict[str, object]:
-    return {"N": x.shape[0], "C": x.shape[1], "H": x.shape[2], "W": x.shape[3], "K": y.shape[1], "P": y.shape[2], "Q": y.shape[3],
-            "R": window[0], "S": window[1], "stride": op.stride, "padding": op.padding, "dilation": op.dilation, "groups": op.groups}
+    return {
+        "N": x.shape[0],
+        "C": x.shape[1],
+        "H": x.shape[2],
+        "W": x.shape[3],
+        "K": y.shape[1],
+        "P": y.shape[2],
+        "Q": y.shape[3],
+        "R": window[0],
+        "S": window[1],
+        "stride": op.stride,
+        "padding": op.padding,
+        "dilation": op.dilation,
+        "groups": op.groups,
+    }
 
 
 def _direct_fprop(op, context: Context) -> None:
     x, w = context.inputs
     (y,) = context.outputs
-    context.launch("conv/direct", {**_shape_problem(op, x, y, w.shape[2:]), "x_strides": x.strides, "dims": _walk_dims(y)},
-                   {"x": context.input(0), "f": context.input(1)}, {"y": context.output(0)})
+    context.launch(
+        "conv/direct",
+        {**_shape_problem(op, x, y, w.shape[2:]), "x_strides": x.strides, "dims": _walk_dims(y)},
+        {"x": context.input(0), "f": context.input(1)},
+        {"y": context.output(0)},
+    )
 
 
 def _direct_dgrad(op, context: Context) -> None:
     dy, w = context.inputs
     (dx,) = context.outputs
-    context.launch("conv/direct_dgrad", {**_shape_problem(op, dx, dy, w.shape[2:]), "dy_strides": dy.strides, "dims": _walk_dims(dx)},
-                   {"dy": context.input(0), "f": context.input(1)}, {"dx": context.output(0)})
+    context.launch(
+        "conv/direct_dgrad",
+        {**_shape_problem(op, dx, dy, w.shape[2:]), "dy_strides": dy.strides, "dims": _walk_dims(dx)},
+        {"dy": context.input(0), "f": context.input(1)},
+        {"dx": context.output(0)},
+    )
 
 
 def _direct_wgrad(op, context: Context) -> None:
     x, dy = context.inputs
     stores = {"dw": context.output(0)} | ({"db": context.output(1)} if op.row_sum else {})
-    context.launch("conv/direct_wgrad", {**_shape_problem(op, x, dy, op.window), "x_strides": x.strides, "dy_strides": dy.strides},
-                   {"x": context.input(0), "dy": context.input(1)}, stores)
+    context.launch(
+        "conv/direct_wgrad",
+        {**_shape_problem(op, x, dy, op.window), "x_strides": x.strides, "dy_strides": dy.strides},
+        {"x": context.input(0), "dy": context.input(1)},
+        stores,
+    )
 
 
 def _refuse_narrow(op, inputs, outputs, target: Target) -> str | None:
@@ -169,19 +228,25 @@ def _filter_layouts(op, inputs, outputs):
     return [((layout, ROW), (layout,)) for layout in (ROW, NHWC)]
 
 
-FPROP = (Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
-         Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
-         Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_narrow, _filter_layouts),
-         Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
-         Lowering("direct", _direct_fprop, layouts=_filter_layouts))
-DGRAD = (Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
-         Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
-         Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
-         Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
-         Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
-         Lowering("direct", _direct_dgrad, layouts=_filter_layouts))
-WGRAD = (Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
-         Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
-         Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
-         Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
-         Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts))
+FPROP = (
+    Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
+    Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
+    Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_narrow, _filter_layouts),
+    Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
+    Lowering("direct", _direct_fprop, layouts=_filter_layouts),
+)
+DGRAD = (
+    Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
+    Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
+    Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
+    Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
+    Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
+    Lowering("direct", _direct_dgrad, layouts=_filter_layouts),
+)
+WGRAD = (
+    Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
+    Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
+    Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
+    Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
+    Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts),
+)

@@ -1,5 +1,7 @@
-"""Depthwise convolution: every channel of the image has filters of its own (groups = C), one or several. No products of matrices pay here; the
-kernels read each pixel once and are bound by memory."""
+"""Depthwise convolution: every channel of the image has filters of its own (groups = C), one or several.
+
+No products of matrices pay here; the kernels read each pixel once and are bound by memory.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ def _launch(op, context: Context, backwards: bool) -> None:
     channels = (result if backwards else image).shape[1]
     _check(op, channels, w.shape[2:])
     context.launch("conv/depthwise",
-                   {"N": image.shape[0], "C": result.shape[1], "pixels": image.shape[2:], "results": result.shape[2:], "window": w.shape[2:],
-                    "stride": op.stride, "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation, "backwards": backwards,
-                    "spread": w.shape[0] // channels, "x_strides": image.strides, "strides": result.strides,
+                   {"N": image.shape[0], "C": result.shape[1], "pixels": image.shape[2:], "results": result.shape[2:],
+                    "window": w.shape[2:], "stride": op.stride, "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation,
+                    "backwards": backwards, "spread": w.shape[0] // channels, "x_strides": image.strides, "strides": result.strides,
                     "inner": "channels" if result.layout == NHWC else "columns"},
                    {"x": context.input(0), "f": context.input(1)}, {"y": context.output(0)})
 
@@ -59,9 +61,11 @@ def wgrad(op, context: Context) -> None:
     parts = context.choice("parts", parts, tuple(v for v in (1, 2, 4, 8, 16, 32, 64, 128, 256) if v <= n * p))
     stores = {"part": context.scratch((parts, k, r * s))} | ({"sums": context.scratch((parts, k))} if op.row_sum else {})
     context.launch("conv/depthwise_wgrad",
-                   {"N": n, "C": c, "H": h, "W": w, "K": k, "P": p, "Q": q, "R": r, "S": s, "stride": op.stride, "padding": op.padding,
-                    "dilation": op.dilation, "groups": op.groups, "x_strides": x.strides, "dy_strides": dy.strides, "parts": parts,
-                    "inner": "channels" if dy.layout == NHWC else "columns"}, {"x": context.input(0), "dy": context.input(1)}, stores)
+                   {"N": n, "C": c, "H": h, "W": w, "K": k, "P": p, "Q": q, "R": r, "S": s, "stride": op.stride,
+                    "padding": op.padding, "dilation": op.dilation, "groups": op.groups, "x_strides": x.strides,
+                    "dy_strides": dy.strides, "parts": parts, "inner": "channels" if dy.layout == NHWC else "columns"},
+                   {"x": context.input(0), "dy": context.input(1)}, stores)
     for number, (name, rows) in enumerate((("part", k * r * s), ("sums", k))[:1 + op.row_sum]):
-        context.launch("reduce/rows", {"rows": rows, "cols": parts, "x": View((Digit(rows, 1),), (Digit(parts, rows),)), "kind": "sum"},
+        view = View((Digit(rows, 1),), (Digit(parts, rows),))
+        context.launch("reduce/rows", {"rows": rows, "cols": parts, "x": view, "kind": "sum"},
                        {"x": stores[name]}, {"y": context.output(number)})

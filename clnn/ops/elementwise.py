@@ -157,7 +157,8 @@ def hardswish(x: Tensor) -> Value:
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Value:
     """Zero each element with probability p and scale the others by 1 / (1 − p).
 
-    The mask is Philox(seed, step, salt, element), with the seed and the step of the graph (``Graph.random``) and a salt that tells the
+    The mask is Philox(seed, step, salt, element), with the seed and the step of the graph (``Graph.random``) and a salt that
+    tells the
     dropout layers of a graph apart: the same in the forward and the backward pass, in any layout, on any device.
     """
     if not 0 <= p < 1:

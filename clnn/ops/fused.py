@@ -13,8 +13,8 @@ from .pointwise import Map
 class Fused(Op):
     """``base`` followed by a Map on some of its outputs, in the same kernel.
 
-    A tail's argument 0 is the base output, its other arguments are extra inputs of the node, which follow the base inputs in the order of the
-    tails. ``tails`` is sorted by base output; the tail's outputs stand in place of the base output.
+    A tail's argument 0 is the base output, its other arguments are extra inputs of the node, which follow the base inputs in
+    the order of the tails. ``tails`` is sorted by base output; the tail's outputs stand in place of the base output.
     """
 
     base: Op

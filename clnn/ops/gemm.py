@@ -24,8 +24,16 @@ class Gemm:
 
 
 #: (BM, BN, BK, TM, TN) and the share of the peak that a full machine reaches with it, as a guide for choosing
-TILES = (((128, 128, 16, 8, 8), 1.0), ((128, 64, 16, 8, 4), 0.85), ((64, 128, 16, 4, 8), 0.75), ((64, 64, 16, 8, 4), 0.75),
-         ((32, 64, 16, 2, 4), 0.4), ((64, 32, 16, 4, 2), 0.4), ((32, 32, 16, 2, 2), 0.25), ((16, 32, 32, 1, 2), 0.15))
+TILES = (
+    ((128, 128, 16, 8, 8), 1.0),
+    ((128, 64, 16, 8, 4), 0.85),
+    ((64, 128, 16, 4, 8), 0.75),
+    ((64, 64, 16, 8, 4), 0.75),
+    ((32, 64, 16, 2, 4), 0.4),
+    ((64, 32, 16, 4, 2), 0.4),
+    ((32, 32, 16, 2, 2), 0.25),
+    ((16, 32, 32, 1, 2), 0.15),
+)
 
 
 #: what a further launch costs, in multiply-adds of one compute unit: some 5 µs
@@ -44,7 +52,7 @@ def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
                 break
             rounds = -(-tiles * splits // target.compute_units)
             cost = rounds * bm * bn * (depth + 64) / efficiency
-            if splits > 1:          # each partial product is written and read once more, and joining them is one more launch
+            if splits > 1:  # each partial product is written and read once more, and joining them is one more launch
                 cost += splits * m * n * gemm.batch * 60 / target.compute_units + JOIN
             if best is None or cost < best[0]:
                 best = (cost, {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}, splits)
@@ -61,7 +69,9 @@ def cpu_splits(gemm: Gemm, target: Target) -> int:
     return splits
 
 
-def launch_gemm(context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand, c: Operand, row_sum: Operand | None = None) -> None:
+def launch_gemm(
+    context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand, c: Operand, row_sum: Operand | None = None
+) -> None:
     """Append the launches of ``gemm`` by the template ``kind``: packed, tiled or simple."""
     gemm = replace(gemm, a=gemm.a.flattened, b=gemm.b.flattened, c=gemm.c.flattened)
     m, n, k = gemm.sizes
@@ -71,16 +81,24 @@ def launch_gemm(context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand,
         context.launch("gemm/simple", problem, {"a": a, "b": b}, {"c": c, **sums})
         return
     config, splits = choose_tile(gemm, context.target) if kind == "tiled" else ({}, cpu_splits(gemm, context.target))
-    problem["splits"] = splits = context.choice("splits", splits, tuple(s for s in (1, 2, 4, 8, 16, 32, 64) if s == 1 or k // s >= 16))
+    problem["splits"] = splits = context.choice(
+        "splits", splits, tuple(s for s in (1, 2, 4, 8, 16, 32, 64) if s == 1 or k // s >= 16)
+    )
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
         return
     problem["c"] = matrix(m, n, n, 1, m * n)
     part = context.scratch((gemm.batch * splits, m, n))
     part_sum = {} if row_sum is None else {"part_sum": context.scratch((gemm.batch * splits, m))}
-    context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": part, **({"row_sum": part_sum["part_sum"]} if sums else {})}, config)
-    context.launch("gemm/join", {"M": m, "N": n, "batch": gemm.batch, "splits": splits, "c": gemm.c},
-                   {"part": part, **part_sum}, {"c": c, **sums})
+    context.launch(
+        f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": part, **({"row_sum": part_sum["part_sum"]} if sums else {})}, config
+    )
+    context.launch(
+        "gemm/join",
+        {"M": m, "N": n, "batch": gemm.batch, "splits": splits, "c": gemm.c},
+        {"part": part, **part_sum},
+        {"c": c, **sums},
+    )
 
 
 def refuse_packed(op, inputs, outputs, target: Target) -> str | None:

@@ -19,7 +19,8 @@ from .tracing import Tensor, apply, as_value, graph_of
 
 @dataclass(frozen=True)
 class Matmul(Op):
-    """C = A' B' for matrices or stacks of them, (batch, M, K) · (batch, K, N); a prime transposes the last two axes if the flag says so.
+    """C = A' B' for matrices or stacks of them, (batch, M, K) · (batch, K, N); a prime transposes the last two axes if the flag
+    says so.
 
     With ``row_sum`` there is a second output, the sums of the rows of A': the bias gradient of a linear layer beside its weight
     gradient.
@@ -34,14 +35,22 @@ class Matmul(Op):
         m, k = a.shape[-2:][::-1] if self.transpose_a else a.shape[-2:]
         k_b, n = b.shape[-2:][::-1] if self.transpose_b else b.shape[-2:]
         if k != k_b or a.shape[:-2] != b.shape[:-2]:
-            raise ShapeError("the matrices do not fit together", where="matmul", got=f"{a.shape} · {b.shape}",
-                             expected=f"{k} rows in the second matrix (it has {k_b}), equal leading axes")
+            raise ShapeError(
+                "the matrices do not fit together",
+                where="matmul",
+                got=f"{a.shape} · {b.shape}",
+                expected=f"{k} rows in the second matrix (it has {k_b}), equal leading axes",
+            )
         return a.shape[:-2], m, n, k
 
     def infer(self, a, b):
         if a.rank != b.rank or a.rank not in (2, 3):
-            raise ShapeError("needs two matrices or two stacks of them", where="matmul", got=f"{a.shape} · {b.shape}",
-                             expected="both of rank 2, or both of rank 3")
+            raise ShapeError(
+                "needs two matrices or two stacks of them",
+                where="matmul",
+                got=f"{a.shape} · {b.shape}",
+                expected="both of rank 2, or both of rank 3",
+            )
         lead, m, n, _ = self._sizes(a, b)
         result = TensorSpec((*lead, m, n), a.dtype)
         return (result, TensorSpec((*lead, m), a.dtype)) if self.row_sum else (result,)
@@ -77,9 +86,11 @@ class Matmul(Op):
 
     @property
     def lowerings(self):
-        return (Lowering("packed", lambda op, c: emit_matmul(op, c, "packed"), refuse_packed),
-                Lowering("tiled", lambda op, c: emit_matmul(op, c, "tiled"), refuse_tiled),
-                Lowering("simple", lambda op, c: emit_matmul(op, c, "simple")))
+        return (
+            Lowering("packed", lambda op, c: emit_matmul(op, c, "packed"), refuse_packed),
+            Lowering("tiled", lambda op, c: emit_matmul(op, c, "tiled"), refuse_tiled),
+            Lowering("simple", lambda op, c: emit_matmul(op, c, "simple")),
+        )
 
     @classmethod
     def samples(cls):
@@ -95,8 +106,15 @@ class Matmul(Op):
 
 
 def emit_matmul(op: Matmul, context: Context, kind: str) -> None:
-    launch_gemm(context, kind, op.gemm(*context.inputs), context.input(0), context.input(1), context.output(0),
-                context.output(1) if op.row_sum else None)
+    launch_gemm(
+        context,
+        kind,
+        op.gemm(*context.inputs),
+        context.input(0),
+        context.input(1),
+        context.output(0),
+        context.output(1) if op.row_sum else None,
+    )
 
 
 def matmul(a: Tensor, b: Tensor) -> Value:
@@ -109,8 +127,12 @@ def matmul(a: Tensor, b: Tensor) -> Value:
     a = reshape(a, (1, *a.shape)) if drop_row else a
     b = reshape(b, (*b.shape, 1)) if drop_col else b
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError("the matrices do not fit together", where="matmul", got=f"{a.shape} · {b.shape}",
-                         expected=f"{a.shape[-1]} rows in the second matrix")
+        raise ShapeError(
+            "the matrices do not fit together",
+            where="matmul",
+            got=f"{a.shape} · {b.shape}",
+            expected=f"{a.shape[-1]} rows in the second matrix",
+        )
     if len(b.shape) == 2:
         result = apply(Matmul(), reshape(a, (-1, a.shape[-1])), b)[0]
         result = reshape(result, (*a.shape[:-1], b.shape[-1]))
@@ -118,7 +140,9 @@ def matmul(a: Tensor, b: Tensor) -> Value:
         try:
             lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         except ValueError as error:
-            raise ShapeError("the leading axes cannot be broadcast together", where="matmul", got=f"{a.shape} · {b.shape}") from error
+            raise ShapeError(
+                "the leading axes cannot be broadcast together", where="matmul", got=f"{a.shape} · {b.shape}"
+            ) from error
         stacked = [reshape(expand(v, (*lead, *v.shape[-2:])), (-1, *v.shape[-2:])) for v in (a, b)]
         result = reshape(apply(Matmul(), *stacked)[0], (*lead, a.shape[-2], b.shape[-1]))
     shape = result.shape
@@ -134,8 +158,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Value:
     graph = graph_of(x, weight)
     x, weight = as_value(graph, x), as_value(graph, weight)
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
-        raise ShapeError("the input does not fit the weights", where=graph.path or "linear", got=f"input {x.shape}, weights {weight.shape}",
-                         expected=f"input (…, {weight.shape[-1]})", hint="flatten images before a linear layer" if len(x.shape) == 4 else None)
+        raise ShapeError(
+            "the input does not fit the weights",
+            where=graph.path or "linear",
+            got=f"input {x.shape}, weights {weight.shape}",
+            expected=f"input (…, {weight.shape[-1]})",
+            hint="flatten images before a linear layer" if len(x.shape) == 4 else None,
+        )
     rows = reshape(x, (-1, x.shape[-1]))
     y = apply(Matmul(False, True), rows, weight)[0]
     if bias is not None:

@@ -28,8 +28,8 @@ class Move(Op):
     def source(self, x: TensorSpec) -> tuple[tuple[tuple[int, int, int, int, int], ...], float]:
         """(one tuple per output axis, fill value).
 
-        The tuple is (stride, start, limit, step, divide): output coordinate o reads input coordinate (start + o · step) / divide, if that is whole and
-        within [0, limit).
+        The tuple is (stride, start, limit, step, divide): output coordinate o reads input coordinate (start + o · step) /
+        divide, if that is whole and within [0, limit).
         """
         raise NotImplementedError
 
@@ -37,8 +37,12 @@ class Move(Op):
 def emit_move(op: Move, context: Context) -> None:
     (x,), (y,) = context.inputs, context.outputs
     axes, fill = op.source(x)
-    context.launch("pointwise/move", {"N": y.size, "shape": y.shape, "axes": axes, "fill": float(fill)},
-                   {"x": context.input(0)}, {"y": context.output(0)})
+    context.launch(
+        "pointwise/move",
+        {"N": y.size, "shape": y.shape, "axes": axes, "fill": float(fill)},
+        {"x": context.input(0)},
+        {"y": context.output(0)},
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class Transpose(Move):
 
     def infer(self, x):
         if sorted(self.perm) != list(range(x.rank)):
-            raise ShapeError("not a permutation of the axes", where="transpose", got=self.perm, expected=f"0 … {x.rank - 1} in any order")
+            raise ShapeError(
+                "not a permutation of the axes", where="transpose", got=self.perm, expected=f"0 … {x.rank - 1} in any order"
+            )
         return (TensorSpec(tuple(x.shape[axis] for axis in self.perm), x.dtype),)
 
     def grad(self, inputs, outputs, cotangents):
@@ -78,15 +84,21 @@ class Slice(Move):
         for axis, (start, step, extent) in enumerate(zip(self.starts, self.steps, self.shape, strict=True)):
             last = start + step * (extent - 1)
             if extent < 1 or step < 1 or start < 0 or last >= x.shape[axis]:
-                raise ShapeError("the slice does not lie inside the tensor", where=f"slice, axis {axis}",
-                                 got=f"start {start}, step {step}, {extent} elements", expected=f"within 0 … {x.shape[axis] - 1}")
+                raise ShapeError(
+                    "the slice does not lie inside the tensor",
+                    where=f"slice, axis {axis}",
+                    got=f"start {start}, step {step}, {extent} elements",
+                    expected=f"within 0 … {x.shape[axis] - 1}",
+                )
         return (TensorSpec(self.shape, x.dtype),)
 
     def grad(self, inputs, outputs, cotangents):
         return apply(Embed(self.starts, self.steps, inputs[0].shape), cotangents[0])
 
     def reference(self, x):
-        return (x[tuple(np.s_[a:a + s * (n - 1) + 1:s] for a, s, n in zip(self.starts, self.steps, self.shape, strict=True))],)
+        return (
+            x[tuple(np.s_[a : a + s * (n - 1) + 1 : s] for a, s, n in zip(self.starts, self.steps, self.shape, strict=True))],
+        )
 
     def source(self, x):
         return tuple((x.strides[i], self.starts[i], x.shape[i], self.steps[i], 1) for i in range(x.rank)), 0.0
@@ -110,12 +122,16 @@ class Embed(Move):
 
     def infer(self, x):
         if x.rank != len(self.shape) or any(extent < 1 for extent in self.shape):
-            raise ShapeError("nothing is left of the tensor, or its rank does not fit", where="pad", got=f"{x.shape} -> {self.shape}")
+            raise ShapeError(
+                "nothing is left of the tensor, or its rank does not fit", where="pad", got=f"{x.shape} -> {self.shape}"
+            )
         return (TensorSpec(self.shape, x.dtype),)
 
     def grad(self, inputs, outputs, cotangents):
         x = inputs[0]
-        if all(a >= 0 and a + s * (n - 1) < out for a, s, n, out in zip(self.starts, self.steps, x.shape, self.shape, strict=True)):
+        if all(
+            a >= 0 and a + s * (n - 1) < out for a, s, n, out in zip(self.starts, self.steps, x.shape, self.shape, strict=True)
+        ):
             return apply(Slice(self.starts, self.steps, x.shape), cotangents[0])
         return apply(Embed(tuple(-a for a in self.starts), (1,) * len(self.starts), x.shape), cotangents[0])
 
@@ -131,8 +147,11 @@ class Embed(Move):
 
     @classmethod
     def samples(cls):
-        return [Sample(cls((1, 0), (2, 1), (7, 5)), (TensorSpec((3, 4)),)), Sample(cls((1, -1), (1, 1), (6, 3), 2.5), (TensorSpec((3, 4)),)),
-                Sample(cls((0, 2, 0), (1, 3, 1), (2, 9, 1)), (TensorSpec((2, 3, 1)),))]
+        return [
+            Sample(cls((1, 0), (2, 1), (7, 5)), (TensorSpec((3, 4)),)),
+            Sample(cls((1, -1), (1, 1), (6, 3), 2.5), (TensorSpec((3, 4)),)),
+            Sample(cls((0, 2, 0), (1, 3, 1), (2, 9, 1)), (TensorSpec((2, 3, 1)),)),
+        ]
 
 
 @dataclass(frozen=True)
@@ -144,12 +163,19 @@ class Concat(Op):
     def infer(self, *inputs):
         first = inputs[0]
         for number, x in enumerate(inputs):
-            if x.rank != first.rank or x.dtype != first.dtype or any(
-                    a != b for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if i != self.axis):
-                raise ShapeError("the tensors do not fit together", where=f"concat, tensor {number}", got=str(x),
-                                 expected=f"{first} in all axes but {self.axis}")
+            if (
+                x.rank != first.rank
+                or x.dtype != first.dtype
+                or any(a != b for i, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if i != self.axis)
+            ):
+                raise ShapeError(
+                    "the tensors do not fit together",
+                    where=f"concat, tensor {number}",
+                    got=str(x),
+                    expected=f"{first} in all axes but {self.axis}",
+                )
         total = sum(x.shape[self.axis] for x in inputs)
-        return (TensorSpec((*first.shape[:self.axis], total, *first.shape[self.axis + 1:]), first.dtype),)
+        return (TensorSpec((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]), first.dtype),)
 
     def grad(self, inputs, outputs, cotangents):
         gradients, start = [], 0
@@ -173,16 +199,24 @@ class Concat(Op):
     @classmethod
     def samples(cls):
         f = TensorSpec
-        return [Sample(cls(1), (f((2, 3, 4)), f((2, 1, 4)), f((2, 5, 4)))), Sample(cls(0), (f((3,)), f((4,)))), Sample(cls(0), (f((3, 2)),))]
+        return [
+            Sample(cls(1), (f((2, 3, 4)), f((2, 1, 4)), f((2, 5, 4)))),
+            Sample(cls(0), (f((3,)), f((4,)))),
+            Sample(cls(0), (f((3, 2)),)),
+        ]
 
 
 def emit_concat(op: Concat, context: Context) -> None:
     (y,) = context.outputs
     start = 0
     for number, x in enumerate(context.inputs):
-        inner = math.prod(x.shape[op.axis:])
-        context.launch("pointwise/place", {"N": x.size, "inner": inner, "stride": math.prod(y.shape[op.axis:]), "base": start},
-                       {"x": context.input(number)}, {"y": context.output(0)})
+        inner = math.prod(x.shape[op.axis :])
+        context.launch(
+            "pointwise/place",
+            {"N": x.size, "inner": inner, "stride": math.prod(y.shape[op.axis :]), "base": start},
+            {"x": context.input(number)},
+            {"y": context.output(0)},
+        )
         start += inner
 
 
@@ -199,13 +233,19 @@ def slice(x: Tensor, starts: Sequence[int], stops: Sequence[int], steps: Sequenc
     rank = len(value.shape)
     steps = (1,) * rank if steps is None else tuple(steps)
     if not len(starts) == len(stops) == len(steps) == rank:
-        raise ShapeError("needs one start, stop and step per axis", where="slice", got=(tuple(starts), tuple(stops), steps),
-                         expected=f"{rank} of each")
+        raise ShapeError(
+            "needs one start, stop and step per axis",
+            where="slice",
+            got=(tuple(starts), tuple(stops), steps),
+            expected=f"{rank} of each",
+        )
     if any(step < 1 for step in steps):
         raise ArgumentError("steps must be positive", where="slice", got=steps)
     ranges = [range(n)[a:b:s] for n, a, b, s in zip(value.shape, starts, stops, steps, strict=True)]
     if any(len(r) == 0 for r in ranges):
-        raise ShapeError("the slice is empty", where="slice", got=(tuple(starts), tuple(stops)), expected=f"a part of {value.shape}")
+        raise ShapeError(
+            "the slice is empty", where="slice", got=(tuple(starts), tuple(stops)), expected=f"a part of {value.shape}"
+        )
     return apply(Slice(tuple(r.start for r in ranges), steps, tuple(len(r) for r in ranges)), value)[0]
 
 
@@ -214,7 +254,9 @@ def pad(x: Tensor, pad: Sequence[int], value: float = 0.0) -> Value:
     tensor = as_value(graph_of(x), x)
     rank = len(tensor.shape)
     if len(pad) % 2 or len(pad) > 2 * rank:
-        raise ShapeError("needs a pair of widths per padded axis", where="pad", got=tuple(pad), expected=f"at most {2 * rank} numbers")
+        raise ShapeError(
+            "needs a pair of widths per padded axis", where="pad", got=tuple(pad), expected=f"at most {2 * rank} numbers"
+        )
     before, after = [0] * rank, [0] * rank
     for number in range(len(pad) // 2):
         before[rank - 1 - number], after[rank - 1 - number] = int(pad[2 * number]), int(pad[2 * number + 1])

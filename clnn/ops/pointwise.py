@@ -39,8 +39,12 @@ def broadcast_shape(specs: Sequence[TensorSpec], where: str) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*(spec.shape for spec in specs))
     except ValueError as error:
-        raise ShapeError("the shapes cannot be broadcast together", where=where, got=[spec.shape for spec in specs],
-                         expected="axes that are equal or 1, aligned from the right") from error
+        raise ShapeError(
+            "the shapes cannot be broadcast together",
+            where=where,
+            got=[spec.shape for spec in specs],
+            expected="axes that are equal or 1, aligned from the right",
+        ) from error
 
 
 def full_layout(inputs: Sequence[TensorSpec], shape: tuple[int, ...]):
@@ -84,8 +88,10 @@ class Map(Op):
 
     def reference(self, *arrays):
         shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
-        return tuple(value.astype(dtype) if not dtype.startswith("float") else value
-                     for value, dtype in zip(evaluate(self.exprs, arrays, shape), self.output_dtypes(), strict=True))
+        return tuple(
+            value.astype(dtype) if not dtype.startswith("float") else value
+            for value, dtype in zip(evaluate(self.exprs, arrays, shape), self.output_dtypes(), strict=True)
+        )
 
     def flops(self, inputs, outputs):
         return outputs[0].size * sum(bool(e.args) for e in topological(self.exprs))
@@ -106,14 +112,25 @@ class Map(Op):
             Sample(cls((div(a, b),)), (f((3, 5)), f((3, 5))), {1: positive}),
             Sample(cls((call("max", a, b), call("min", a, b))), (f((33,)), f((33,))), {0: distinct}),
             Sample(cls((call("pow", a, b),)), (f((3, 7)), f((3, 7))), {0: positive}),
-            Sample(cls((select(call("less", a, b), call("exp", a), call("sqrt", c)),)), (f((19,)), f((19,)), f((19,))), {2: positive}),
-            *(Sample(cls((call(name, a),)), (f((2, 4, 3, 5)),), {0: distinct})
-              for name in ("exp", "tanh", "sigmoid", "relu", "relu6", "abs", "sign", "erf")),
+            Sample(
+                cls((select(call("less", a, b), call("exp", a), call("sqrt", c)),)), (f((19,)), f((19,)), f((19,))), {2: positive}
+            ),
+            *(
+                Sample(cls((call(name, a),)), (f((2, 4, 3, 5)),), {0: distinct})
+                for name in ("exp", "tanh", "sigmoid", "relu", "relu6", "abs", "sign", "erf")
+            ),
             *(Sample(cls((call(name, a),)), (f((41,)),), {0: positive}) for name in ("log", "log1p", "sqrt", "rsqrt")),
-            Sample(cls((call("leaky_relu", a, const(0.1)), call("elu", a, const(1.5)), call("clip", a, const(-0.5), const(1.0)))),
-                   (f((3, 11)),), {0: distinct}),
-            Sample(cls((add(call("uniform", a, b, const(7)), c),)), (f((), "int32"), f((1,), "int32"), f((2, 3, 4, 5))),
-                   {0: integers(0, 2**31), 1: integers(0, 1000)}, differentiable=False),
+            Sample(
+                cls((call("leaky_relu", a, const(0.1)), call("elu", a, const(1.5)), call("clip", a, const(-0.5), const(1.0)))),
+                (f((3, 11)),),
+                {0: distinct},
+            ),
+            Sample(
+                cls((add(call("uniform", a, b, const(7)), c),)),
+                (f((), "int32"), f((1,), "int32"), f((2, 3, 4, 5))),
+                {0: integers(0, 2**31), 1: integers(0, 1000)},
+                differentiable=False,
+            ),
         ]
 
 
@@ -123,17 +140,22 @@ def map_layouts(op: Map, inputs, outputs):
     offered = []
     for layout in LAYOUTS if len(shape) == 4 else (ROW,):
         if layout.fits(shape):
-            offered.append((tuple(layout if spec.shape == shape and spec.rank == 4 else ROW for spec in inputs),
-                            (layout,) * len(outputs)))
+            offered.append(
+                (tuple(layout if spec.shape == shape and spec.rank == 4 else ROW for spec in inputs), (layout,) * len(outputs))
+            )
     return offered
 
 
 def emit_map(op: Map, context: Context) -> None:
     shift = {arg(i): arg(i + 1) for i in range(len(context.inputs))}
     store = Store(context.outputs[0], substitute(op.exprs, shift), context.inputs, context.outputs)
-    kernel = specify("pointwise/map", context.target, {"N": context.outputs[0].size}, {}, {"y": store},
-                     context.tunables("pointwise/map"))
-    operands = (*(Operand("in", i) for i in range(len(context.inputs))), *(Operand("out", i) for i in range(len(context.outputs))))
+    kernel = specify(
+        "pointwise/map", context.target, {"N": context.outputs[0].size}, {}, {"y": store}, context.tunables("pointwise/map")
+    )
+    operands = (
+        *(Operand("in", i) for i in range(len(context.inputs))),
+        *(Operand("out", i) for i in range(len(context.outputs))),
+    )
     context.add(Launch(kernel, (), (operands,)))
 
 
@@ -152,7 +174,9 @@ def compact(exprs: Sequence[Expr], values: Sequence[Value]) -> tuple[tuple[Expr,
     return substitute(exprs, replacements), kept
 
 
-def pointwise(graph: Graph, exprs: Sequence[Expr], values: Sequence[Value], shape: tuple[int, ...] | None = None) -> tuple[Value, ...]:
+def pointwise(
+    graph: Graph, exprs: Sequence[Expr], values: Sequence[Value], shape: tuple[int, ...] | None = None
+) -> tuple[Value, ...]:
     """Append a Map of ``exprs`` over ``values``; what needs no computing is not computed.
 
     ``shape`` is the shape of the result where operands that drop out would have decided it.
@@ -168,6 +192,7 @@ def pointwise(graph: Graph, exprs: Sequence[Expr], values: Sequence[Value], shap
 def sum_to(value: Value, shape: tuple[int, ...]) -> Value:
     """Sum over the axes along which ``shape`` was broadcast."""
     from .reduce import sum
+
     if value.shape == tuple(shape):
         return value
     lead = len(value.shape) - len(shape)

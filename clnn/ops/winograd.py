@@ -1,12 +1,13 @@
 """Winograd convolution: fewer multiplications by interpolation, for 3 × 3 filters of stride 1, in all three directions.
 
-Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m × m results is Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a
-filter g and a tile d of (m + 2)² pixels; summed over channels, the products are (m + 2)² matrix products, one per element of a tile. The image
-and the filters are transformed first, and the results last, by kernels of their own.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m × m results is
+Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a filter g and a tile d of (m + 2)² pixels; summed over channels, the products are (m + 2)² matrix
+products, one per element of a tile. Image and filters are transformed first, and the results last, by kernels of their own.
 
-The error depends on the points of interpolation. 0, ±5/8, ±3/2 and ∞ keep that of the 4 × 4 tiles within twice that of a direct sum, where
-Lavin and Gray's 0, ±1, ±2, ∞ have four to seven times; like these their transforms are exact in binary. See Barabasz, Anderson, Soodhalter and
-Gregg, "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", 2018, for why points close to ±1 are good.
+The error depends on the points of interpolation. 0, ±5/8, ±3/2 and ∞ keep that of 4 × 4 tiles near that of a direct sum
+(``tests/device/test_winograd.py`` measures it), where Lavin and Gray's 0, ±1, ±2, ∞ have four to seven times; like those they
+make the transforms of images and results exact in binary. See Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and
+improving the accuracy of Winograd convolution for deep neural networks", 2018, for why points close to ±1 are good.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from .reduce import reduction_view
 
 #: finite points of interpolation, by the number of elements of a transformed tile's side
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+#: fewest channels of a group, in or out, for which it pays
+LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 8
+#: fewest tiles of all images together, and the largest share of the direct sum's multiplications, for which it pays
+LEAST_TILES, MOST_PRODUCTS = 16, 0.6
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -44,7 +49,8 @@ def transforms(results: int, taps: int) -> Transforms:
     """The matrices of F(results, taps) by the construction of Cook and Toom."""
     points = POINTS[results + taps - 1]
     at = [[*(p ** i for p in points), float(i == results - 1)] for i in range(results)]
-    g = [[p ** j / np.prod([p - q for q in points if q != p]) for j in range(taps)] for p in points] + [[*[0.0] * (taps - 1), 1.0]]
+    g = [[p ** j / np.prod([p - q for q in points if q != p]) for j in range(taps)] for p in points]
+    g.append([*[0.0] * (taps - 1), 1.0])
     bt = [np.poly([q for q in points if q != p])[::-1].tolist() + [0.0] for p in points] + [np.poly(points)[::-1].tolist()]
 
     def rounded(rows) -> Matrix:
@@ -87,7 +93,7 @@ def _check_workspace(floats: int) -> None:
 
 
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
-    """Launch the transform of images, or of filters as images of one tile each; ``inner`` (tiles or channels) lies side by side."""
+    """Launch the transform of images, or of filters as images of one tile each; ``inner``, tiles or channels, lies side by side."""
     (n, c, h, w), count, elements = tiles.spec.shape, tiles.count, len(by) ** 2
     made = context.scratch((elements, c, count) if inner == "tiles" else (elements, count, c))
     places = (c * count, count, 1) if inner == "tiles" else (c * count, 1, c)
@@ -97,10 +103,11 @@ def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: s
     return made
 
 
-def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: TensorSpec, by: Transforms, transposed: bool) -> None:
+def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: TensorSpec, by: Transforms,
+              transposed: bool) -> None:
     """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
     k, cg = weights.shape[:2]
-    kg, m = k // op.groups, len(by.results)
+    kg = k // op.groups
     elements, tiles = len(by.images) ** 2, image.count
     outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
     _check_workspace(elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
@@ -119,14 +126,14 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
         places = (op.groups * outs * tiles, tiles, 1)
     else:
         products = context.scratch((elements, tiles, outs))
-        gemm = Gemm(matrix(tiles, ins, ins, 1, ins * tiles), filters.transposed, matrix(tiles, outs, outs, 1, outs * tiles), batch)
+        gemm = Gemm(matrix(tiles, ins, ins, 1, ins * tiles), filters.transposed, matrix(tiles, outs, outs, 1, outs * tiles),
+                    batch)
         launch_gemm(context, main_kind(context.target), gemm, v, u, products)
         places = (outs * tiles, 1, outs)
     n, channels, height, width = result.shape
-    context.launch("conv/winograd_output", {"N": n, "K": channels, "P": height, "Q": width, "strides": result.strides, "rows": image.rows,
-                                            "cols": image.cols, "matrix": by.results, "lanes": inner, "places": places},
-                   {"m": products}, {"y": context.output(0)})
-    assert m == image.hop
+    context.launch("conv/winograd_output",
+                   {"N": n, "K": channels, "P": height, "Q": width, "strides": result.strides, "rows": image.rows, "cols": image.cols,
+                    "matrix": by.results, "lanes": inner, "places": places}, {"m": products}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:
@@ -161,21 +168,31 @@ def wgrad(op, context: Context) -> None:
     g = _transform(context, context.input(1), _Tiles(dy, (0, 0), rows, cols, m), by.filters, inner)
 
     def view(channels: int) -> View:
-        return matrix(channels, tiles, tiles, 1, channels * tiles) if inner == "tiles" else matrix(channels, tiles, 1, channels, channels * tiles)
+        down, across = (tiles, 1) if inner == "tiles" else (1, channels)
+        return matrix(channels, tiles, down, across, channels * tiles)
     products = context.scratch((elements, k, cg))
-    launch_gemm(context, main_kind(context.target), Gemm(view(kg), view(cg).transposed, matrix(kg, cg, cg, 1, kg * cg), elements * op.groups),
-                g, v, products)
-    context.launch("conv/winograd_output", {"N": k, "K": cg, "P": 3, "Q": 3, "strides": dw.strides, "rows": 1, "cols": 1, "matrix": by.results,
-                                            "lanes": "channels", "places": (k * cg, 1, cg)}, {"m": products}, {"y": context.output(0)})
+    gemm = Gemm(view(kg), view(cg).transposed, matrix(kg, cg, cg, 1, kg * cg), elements * op.groups)
+    launch_gemm(context, main_kind(context.target), gemm, g, v, products)
+    context.launch("conv/winograd_output",
+                   {"N": k, "K": cg, "P": 3, "Q": 3, "strides": dw.strides, "rows": 1, "cols": 1, "matrix": by.results,
+                    "lanes": "channels", "places": (k * cg, 1, cg)}, {"m": products}, {"y": context.output(0)})
     if op.row_sum:
-        sums = reduction_view(dy, (0, 2, 3))
-        context.launch("reduce/rows", {"rows": k, "cols": n * p * q, "x": sums, "kind": "sum"}, {"x": context.input(1)}, {"y": context.output(1)})
+        problem = {"rows": k, "cols": n * p * q, "x": reduction_view(dy, (0, 2, 3)), "kind": "sum"}
+        context.launch("reduce/rows", problem, {"x": context.input(1)}, {"y": context.output(1)})
 
 
 def refuse(op, inputs, outputs, target: Target) -> str | None:
-    """Where the transforms cost more than the multiplications that they save."""
-    images = [s.shape[1] for s in (*inputs, *outputs) if s.rank == 4 and s.shape[2:] != (3, 3)]
-    least = 16 if target.is_cpu else 32
-    if min(images, default=0) // op.groups < least:
+    """Where the transforms cost more than the multiplications that they save; the bounds were measured on a CPU in 2026-11."""
+    # (x, y), (dy, dx) or (x, dy)
+    source, result = (inputs[0], inputs[1]) if hasattr(op, "window") else (inputs[0], outputs[0])
+    least = LEAST_CHANNELS_CPU if target.is_cpu else LEAST_CHANNELS
+    if min(source.shape[1], result.shape[1]) // op.groups < least:
         return f"fewer than {least} channels do not pay for the transforms"
+    m = 2 if config.winograd == "f2" else 4
+    n, _, height, width = result.shape
+    tiles = -(-height // m) * -(-width // m)
+    if n * tiles < LEAST_TILES:
+        return f"fewer than {LEAST_TILES} tiles do not pay for transforming the filters"
+    if tiles * (m + 2) ** 2 > MOST_PRODUCTS * 9 * height * width:
+        return f"tiles of {m}×{m} hang too far over images of {height}×{width}"
     return None

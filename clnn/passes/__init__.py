@@ -24,7 +24,8 @@ from .simplify_views import simplify_views
 
 Pass = Callable[[Graph, Target], Graph]
 
-#: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise chains before
+#: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise
+#: chains before
 #: epilogues, so that a whole chain moves at once; layouts when the nodes are final; lowerings last
 _COMMON: tuple[Pass, ...] = (eliminate_dead_code, keep_old_values, simplify_views, fold_constants, merge_duplicates)
 _FUSION: tuple[Pass, ...] = (fuse_pointwise, fuse_epilogues, eliminate_dead_code, assign_layouts, choose_lowerings)

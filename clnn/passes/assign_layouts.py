@@ -15,8 +15,8 @@ PREFERENCES = {"auto": ROW, "NCHW": ROW, "NHWC": NHWC}
 def assign_layouts(graph: Graph, target: Target) -> Graph:
     """Walk the nodes in order; each takes the cheapest layouts that one of its lowerings offers.
 
-    The cost is the bytes of the relayouts that the choice needs now, with a bonus for results in the preferred layout (``CLNN_LAYOUT``). Inputs,
-    variables and outputs of the graph stay row-major.
+    The cost is the bytes of the relayouts that the choice needs now, with a bonus for results in the preferred layout
+    (``CLNN_LAYOUT``). Inputs, variables and outputs of the graph stay row-major.
     """
     if config.layout not in PREFERENCES:
         raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(PREFERENCES))

@@ -1,4 +1,5 @@
-"""Moves what scales and shifts the channels of a convolution or a linear layer into its weights: the batch norm of inference disappears."""
+"""Moves what scales and shifts the channels of a convolution or a linear layer into its weights: the batch norm of inference
+disappears."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from ..target import Target
 def fold_batch_norm(graph: Graph, target: Target) -> Graph:
     """conv(x, w) · scale + shift, with constants per channel, becomes conv(x, w · scale) + shift.
 
-    Needs frozen weights (:func:`clnn.passes.freeze_variables`); constant folding then computes the new weights once. Source: Jacob et al.,
-    "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018, section 3.2.
+    Needs frozen weights (:func:`clnn.passes.freeze_variables`); constant folding then computes the new weights once. Source:
+    Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018, section
+    3.2.
     """
     graph = graph.clone()
     for node in list(graph.nodes):
@@ -38,7 +40,13 @@ def fold_batch_norm(graph: Graph, target: Target) -> Graph:
 
 def _weights(node: Node) -> Value | None:
     """The constant weights of a layer whose output channels they scale."""
-    if isinstance(node.op, Conv2d) or isinstance(node.op, Matmul) and not node.op.transpose_a and node.op.transpose_b and not node.op.row_sum:
+    if (
+        isinstance(node.op, Conv2d)
+        or (isinstance(node.op, Matmul)
+        and not node.op.transpose_a
+        and node.op.transpose_b
+        and not node.op.row_sum)
+    ):
         weights = node.inputs[1]
         return weights if weights.kind == "constant" and len(weights.shape) in (2, 4) else None
     return None
@@ -61,7 +69,9 @@ def _affine_reader(value: Value, users: dict[Value, list[Node]], kept: set[Value
     rank = len(value.shape)
     for v in node.inputs:
         shape = (1,) * (rank - len(v.shape)) + v.shape
-        if v is not value and (not _is_constant(v) or any(extent not in (1, channels if i == axis else 1) for i, extent in enumerate(shape))):
+        if v is not value and (
+            not _is_constant(v) or any(extent not in (1, channels if i == axis else 1) for i, extent in enumerate(shape))
+        ):
             return None
     if node.outputs[0].shape != value.shape or list(node.inputs).count(value) != 1:
         return None

@@ -9,5 +9,7 @@ from ..target import Target
 def freeze_variables(graph: Graph, target: Target) -> Graph:
     """Variables that the graph does not update become constants with their present value."""
     graph = graph.clone()
-    graph.replace({value: graph.constant(value.source.array, value.dtype) for value in graph.variables if value not in graph.updates})
+    graph.replace(
+        {value: graph.constant(value.source.array, value.dtype) for value in graph.variables if value not in graph.updates}
+    )
     return graph

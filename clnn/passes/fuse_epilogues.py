@@ -1,4 +1,5 @@
-"""Pointwise operators move into the kernel that makes their input: bias, activation, residual, gradient masks and weight updates alike."""
+"""Pointwise operators move into the kernel that makes their input: bias, activation, residual, gradient masks and weight
+updates alike."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from ..target import Target
 def fuse_epilogues(graph: Graph, target: Target) -> Graph:
     """Attach Maps to the operators that produce one of their inputs in full shape.
 
-    The Map's other inputs must not depend on that operator. A base output that others read as well stays an output. Where a Map could follow
+    The Map's other inputs must not depend on that operator. A base output that others read as well stays an output. Where a Map
+    could follow
     several producers, the last one in the graph takes it: the others' results exist by then.
     """
     graph = graph.clone()

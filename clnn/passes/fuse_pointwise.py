@@ -35,7 +35,9 @@ def _absorb(graph: Graph, node: Node, value: Value, users: dict[Value, list[Node
         return _read_through(graph, node, value, producer.inputs[0])
     if isinstance(producer.op, Reshape) and producer.inputs[0].spec.size == 1 and value.spec.size == 1:
         return _read_through(graph, node, value, producer.inputs[0])
-    if not isinstance(producer.op, Map) or any(v in kept or users.get(v, []) != [node] for v in producer.outputs if users.get(v) or v in kept):
+    if not isinstance(producer.op, Map) or any(
+        v in kept or users.get(v, []) != [node] for v in producer.outputs if users.get(v) or v in kept
+    ):
         return False
     if value.shape != node.outputs[0].shape and any(e.function in COSTLY for e in topological(producer.op.exprs)):
         return False
@@ -59,7 +61,8 @@ def _rewrite(graph: Graph, node: Node, exprs: tuple[Expr, ...], values: list[Val
     if not inputs or broadcast_shape([v.spec for v in inputs], "") != node.outputs[0].shape:
         return False
     if any(v.dtype != "float32" for v in inputs) and any(
-            v.dtype != "float32" and not uses(exprs, "uniform") and v.spec.size > 1 for v in inputs):
+        v.dtype != "float32" and not uses(exprs, "uniform") and v.spec.size > 1 for v in inputs
+    ):
         return False
     node.op = Map(exprs, node.op.dtypes)
     node.inputs = tuple(inputs)

@@ -66,20 +66,28 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """Device memory that the plan needs: arena, variables, inputs and constants."""
-        return (self.arena_bytes + self.variable_bytes + sum(v.spec.nbytes for v in self.inputs)
-                + sum(c.nbytes for c in self.constants))
+        return (
+            self.arena_bytes
+            + self.variable_bytes
+            + sum(v.spec.nbytes for v in self.inputs)
+            + sum(c.nbytes for c in self.constants)
+        )
 
     def summary(self) -> str:
         """Launch count and memory in two lines."""
         share = 100 * self.arena_bytes / self.temporary_bytes if self.temporary_bytes else 0
-        return (f"{len(self.launches)} launches, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
-                f"peak device memory {readable(self.peak_bytes)}: temporaries {readable(self.arena_bytes)} ({share:.0f} % of the "
-                f"{readable(self.temporary_bytes)} they sum up to), variables {readable(self.variable_bytes)}")
+        return (
+            f"{len(self.launches)} launches, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
+            f"peak device memory {readable(self.peak_bytes)}: temporaries {readable(self.arena_bytes)} ({share:.0f} % of the "
+            f"{readable(self.temporary_bytes)} they sum up to), variables {readable(self.variable_bytes)}"
+        )
 
     def __str__(self) -> str:
         lines = [self.summary()]
         for number, launch in enumerate(self.launches):
-            places = " ".join(f"{place.kind}" + (f"+{place.offset}" if place.kind == "arena" else "") for place in launch.arguments)
+            places = " ".join(
+                f"{place.kind}" + (f"+{place.offset}" if place.kind == "arena" else "") for place in launch.arguments
+            )
             lines.append(f"{number:4d}  {launch.name:40s} {launch.kernel.label:60s} {places}")
         return "\n".join(lines)
 
@@ -148,7 +156,9 @@ def make_plan(graph: Graph, target: Target) -> Plan:
             touch(root, root.spec, end + 1)
     arena = place([Lifetime(*entry) for entry in lifetimes.values()], target.alignment)
     where: dict[Value | tuple, Location] = {
-        key: Location("arena", None, offset, entry[0]) for (key, entry), offset in zip(lifetimes.items(), arena.offsets, strict=True)}
+        key: Location("arena", None, offset, entry[0])
+        for (key, entry), offset in zip(lifetimes.items(), arena.offsets, strict=True)
+    }
 
     def locate(key) -> Location:
         found = where.get(key)
@@ -166,12 +176,23 @@ def make_plan(graph: Graph, target: Target) -> Plan:
     for value in graph.variables:
         if any(value in node.inputs for node in order) or value in graph.updates or value in graph.outputs:
             variables.setdefault(id(value.source), value.source)
-    locations = {value: locate(storage_root(value)) for value in
-                 (*graph.inputs, *graph.outputs, *(v for node in order for v in (*node.inputs, *node.outputs)))
-                 if locate(storage_root(value)) is not None}
-    return Plan(launches, locations, list(graph.inputs), list(graph.outputs), list(variables.values()),
-                [value.source for value in graph.updates], list(constants.values()),
-                arena.nbytes, sum(-(-entry[0] // target.alignment) * target.alignment for entry in lifetimes.values()), nodes)
+    locations = {
+        value: locate(storage_root(value))
+        for value in (*graph.inputs, *graph.outputs, *(v for node in order for v in (*node.inputs, *node.outputs)))
+        if locate(storage_root(value)) is not None
+    }
+    return Plan(
+        launches,
+        locations,
+        list(graph.inputs),
+        list(graph.outputs),
+        list(variables.values()),
+        [value.source for value in graph.updates],
+        list(constants.values()),
+        arena.nbytes,
+        sum(-(-entry[0] // target.alignment) * target.alignment for entry in lifetimes.values()),
+        nodes,
+    )
 
 
 def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: Location, target: Target) -> PlannedLaunch:

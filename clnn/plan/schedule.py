@@ -17,8 +17,8 @@ def storage_root(value: Value) -> Value:
 
 
 def overwrites_in_place(old: Value, new: Value) -> bool:
-    """Whether ``new`` can be written over ``old``: within its node, the old value is read only by the launch that writes the new one, at the
-    element that it writes."""
+    """Whether ``new`` can be written over ``old``: within its node, the old value is read only by the launch that writes the
+    new one, at the element that it writes."""
     node = new.node
     if node is None or storage_root(new) is not new or node.offer is None:
         return False
@@ -31,14 +31,23 @@ def overwrites_in_place(old: Value, new: Value) -> bool:
         touched = [o for o in launch.operands if o.kind == "in" and o.index in positions]
         if not touched or i < writers[0]:
             continue
-        if i > writers[0] or any(not _declared(launch, name, new.index) for (name, _), o in zip(launch.kernel.reads, launch.reads, strict=True)
-                                 if o.kind == "in" and o.index in positions):
+        if i > writers[0] or any(
+            not _declared(launch, name, new.index)
+            for (name, _), o in zip(launch.kernel.reads, launch.reads, strict=True)
+            if o.kind == "in" and o.index in positions
+        ):
             return False
         for (_, store), group in zip(launch.kernel.stores, launch.stores, strict=True):
-            for operand, spec in zip(group[:len(store.operands)], store.operands, strict=True):
-                if operand.kind == "in" and operand.index in positions and (
-                        spec.shape != store.result.shape or spec.layout != store.result.layout
-                        or all(o != ("out", new.index) for o in group[len(store.operands):])):
+            for operand, spec in zip(group[: len(store.operands)], store.operands, strict=True):
+                if (
+                    operand.kind == "in"
+                    and operand.index in positions
+                    and (
+                        spec.shape != store.result.shape
+                        or spec.layout != store.result.layout
+                        or all(o != ("out", new.index) for o in group[len(store.operands) :])
+                    )
+                ):
                     return False
     return True
 
@@ -52,7 +61,8 @@ def _declared(launch: Launch, read: str, output: int) -> bool:
 def schedule(graph: Graph) -> tuple[list[Node], dict[Value, Value]]:
     """The nodes in execution order, and the updates {new value: variable} that may be written in place.
 
-    An update that would have to come before a reader that itself needs the new value's node is left out; it needs a copy at the end.
+    An update that would have to come before a reader that itself needs the new value's node is left out; it needs a copy at the
+    end.
     """
     position = {node: i for i, node in enumerate(graph.nodes)}
     before: dict[Node, set[Node]] = {node: {v.node for v in node.inputs if v.node is not None} for node in graph.nodes}

@@ -36,11 +36,24 @@ class Device:
 def _facts(platform, device) -> Target:
     types = cl().device_type
     kind = "gpu" if device.type & types.GPU else "accelerator" if device.type & types.ACCELERATOR else "cpu"
-    return Target(device.name.strip(), platform.name.strip(), device.vendor.strip(), device.driver_version.strip(),
-                  device.version.strip(), kind, device.max_compute_units, device.max_clock_frequency, device.global_mem_size,
-                  device.max_mem_alloc_size, device.local_mem_size, device.max_work_group_size,
-                  tuple(device.max_work_item_sizes)[:3], max(device.mem_base_addr_align // 8, 128), frozenset(),
-                  bool(device.host_unified_memory))
+    return Target(
+        device.name.strip(),
+        platform.name.strip(),
+        device.vendor.strip(),
+        device.driver_version.strip(),
+        device.version.strip(),
+        kind,
+        device.max_compute_units,
+        device.max_clock_frequency,
+        device.global_mem_size,
+        device.max_mem_alloc_size,
+        device.local_mem_size,
+        device.max_work_group_size,
+        tuple(device.max_work_item_sizes)[:3],
+        max(device.mem_base_addr_align // 8, 128),
+        frozenset(),
+        bool(device.host_unified_memory),
+    )
 
 
 @functools.cache
@@ -64,7 +77,9 @@ def devices() -> list[Device]:
             empty.append(platform.name)
         found += [Device(f"{p}:{d}", handle, _facts(platform, handle)) for d, handle in enumerate(handles)]
     if not found:
-        raise DeviceError("no OpenCL device was found", got=f"platforms without devices: {', '.join(empty) or 'none'}", hint=INSTALL)
+        raise DeviceError(
+            "no OpenCL device was found", got=f"platforms without devices: {', '.join(empty) or 'none'}", hint=INSTALL
+        )
     return found
 
 
@@ -77,7 +92,8 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
     """The device that ``wanted`` names.
 
     Args:
-        wanted: ``auto`` (discrete GPU, GPU, accelerator, CPU, in this order), a kind (``gpu``, ``cpu``, ``accelerator``), a part of a device's or platform's name, or
+        wanted: ``auto`` (discrete GPU, GPU, accelerator, CPU, in this order), a kind (``gpu``, ``cpu``, ``accelerator``), a
+            part of a device's or platform's name, or
             ``platform:device`` with numbers or name parts; None means ``CLNN_DEVICE``.
         among: the devices to choose from, all by default.
 
@@ -105,6 +121,10 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
         elif wanted.lower() == device.facts.kind or wanted.lower() in whole.lower():
             fitting.append(device)
     if not fitting:
-        raise DeviceError("no such device", got=wanted, expected="; ".join(map(str, present)),
-                          hint="name a part of a device's name, platform:device, or auto")
+        raise DeviceError(
+            "no such device",
+            got=wanted,
+            expected="; ".join(map(str, present)),
+            hint="name a part of a device's name, platform:device, or auto",
+        )
     return min(fitting, key=_preference)

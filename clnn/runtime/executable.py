@@ -27,8 +27,13 @@ class Executable:
         self.plan, self.session = plan, session
         peak, there = plan.peak_bytes, session.target.global_memory
         if peak > there:
-            raise DeviceMemoryError("the plan does not fit on the device", where=session.target.name, got=f"{peak / 2**20:.0f} MiB",
-                                    expected=f"at most {there / 2**20:.0f} MiB", hint="lower the batch size or the image size")
+            raise DeviceMemoryError(
+                "the plan does not fit on the device",
+                where=session.target.name,
+                got=f"{peak / 2**20:.0f} MiB",
+                expected=f"at most {there / 2**20:.0f} MiB",
+                hint="lower the batch size or the image size",
+            )
         session.programs.build([launch.kernel for launch in plan.launches])
         self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes else None
         self._inputs = {value.name: session.allocate(value.spec.nbytes, f"input {value.name}") for value in plan.inputs}
@@ -49,7 +54,7 @@ class Executable:
             self._launches.append(partial(enqueue, session.queue, kernel, *_sizes(launch.kernel)))
         #: what the first run, or every run, does beside enqueuing
         self._validate, self._report = config.validate, config.debug >= 2
-        self._seen = -1                 # Variable.accesses when the variables were last in step
+        self._seen = -1  # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
 
     def buffer(self, location: Location):
@@ -70,8 +75,13 @@ class Executable:
         spec = self._specs[name]
         array = np.asarray(array)
         if array.shape != spec.shape:
-            raise ShapeError("the shape of an input is not the one compiled for", where=name, got=array.shape, expected=spec.shape,
-                             hint="compile for this shape")
+            raise ShapeError(
+                "the shape of an input is not the one compiled for",
+                where=name,
+                got=array.shape,
+                expected=spec.shape,
+                hint="compile for this shape",
+            )
         return spec.to_physical(array)
 
     def write(self, name: str, array: np.ndarray) -> None:
@@ -90,7 +100,7 @@ class Executable:
         arrived = api.enqueue_copy(session.transfers, slot[0], flat, is_blocking=False, wait_for=[slot[1]] if slot[1] else None)
         session.transfers.flush()
         slot[1] = api.enqueue_copy(session.queue, self._inputs[name], slot[0], wait_for=[arrived])
-        slot[2] = flat                  # the host array must live until it was copied
+        slot[2] = flat  # the host array must live until it was copied
 
     def read(self, value: Value) -> np.ndarray:
         """The present content of an output, an input or a variable of the plan, logically shaped."""
@@ -121,9 +131,11 @@ class Executable:
         """CLNN_VALIDATE: every run against the references. CLNN_DEBUG=2: the first run with a table of times."""
         if self._validate:
             from .validate import run_validated
+
             run_validated(self)
         else:
             from .profiler import profile
+
             self._report = False
             print(profile(self, repeats=0), file=sys.stderr, flush=True)
 

@@ -17,18 +17,30 @@ from .opencl import cl
 
 #: feature -> (source, expected result); every kernel is called ``probe`` and writes 64 floats, in one work-group of 64
 PROBES: dict[str, tuple[str, np.ndarray]] = {
-    "fp16": ("""
+    "fp16": (
+        """
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 __kernel void probe(__global float* y) { int i = get_local_id(0); half h = (half)i; y[i] = (float)(h * (half)0.5f + (half)1.0f); }
-""", np.arange(64) * 0.5 + 1),
-    "fp64": ("""
+""",
+        np.arange(64) * 0.5 + 1,
+    ),
+    "fp64": (
+        """
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 __kernel void probe(__global float* y) { int i = get_local_id(0); double d = 1.0 + i * 1e-12; y[i] = (float)((d - 1.0) * 1e12); }
-""", np.round((1.0 + np.arange(64) * 1e-12 - 1.0) * 1e12, 6)),
-    "subgroups": ("""
+""",
+        np.round((1.0 + np.arange(64) * 1e-12 - 1.0) * 1e12, 6),
+    ),
+    "subgroups": (
+        """
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
-__kernel void probe(__global float* y) { int i = get_local_id(0); y[i] = sub_group_reduce_add(1.0f) == (float)get_sub_group_size(); }
-""", np.ones(64)),
+__kernel void probe(__global float* y)
+{
+    y[get_local_id(0)] = sub_group_reduce_add(1.0f) == (float)get_sub_group_size();
+}
+""",
+        np.ones(64),
+    ),
 }
 
 
@@ -95,4 +107,4 @@ def _save(recorded: dict[str, list[str]]) -> None:
             json.dump(recorded, file)
         os.replace(file.name, path)
     except OSError:
-        pass        # a read-only home only means probing again
+        pass  # a read-only home only means probing again

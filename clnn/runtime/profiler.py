@@ -43,21 +43,34 @@ class Profile:
         lines = [f"{'layer and operator':44s} {'ms':>9s} {'%':>5s} {'GFLOP/s':>9s} {'GB/s':>7s}  kernel"]
         total = self.seconds or 1.0
         for t in self.timings:
-            lines.append(f"{t.name:44.44s} {t.seconds * 1e3:9.3f} {100 * t.seconds / total:5.1f} {t.flops / t.seconds / 1e9:9.1f} "
-                         f"{t.bytes / t.seconds / 1e9:7.1f}  {t.kernel}")
+            lines.append(
+                f"{t.name:44.44s} {t.seconds * 1e3:9.3f} {100 * t.seconds / total:5.1f} {t.flops / t.seconds / 1e9:9.1f} "
+                f"{t.bytes / t.seconds / 1e9:7.1f}  {t.kernel}"
+            )
         lines.append(f"{'all':44s} {self.seconds * 1e3:9.3f} 100.0 {sum(t.flops for t in self.timings) / total / 1e9:9.1f}")
         return "\n".join(lines)
 
     def write_trace(self, path: str | Path) -> None:
         """A file for chrome://tracing or ui.perfetto.dev."""
-        events = [{"name": t.name, "cat": "kernel", "ph": "X", "pid": 0, "tid": 0, "ts": t.start * 1e6, "dur": t.seconds * 1e6,
-                   "args": {"kernel": t.kernel, "flops": t.flops, "bytes": t.bytes}} for t in self.timings]
+        events = [
+            {
+                "name": t.name,
+                "cat": "kernel",
+                "ph": "X",
+                "pid": 0,
+                "tid": 0,
+                "ts": t.start * 1e6,
+                "dur": t.seconds * 1e6,
+                "args": {"kernel": t.kernel, "flops": t.flops, "bytes": t.bytes},
+            }
+            for t in self.timings
+        ]
         Path(path).write_text(json.dumps({"traceEvents": events, "otherData": {"device": self.device}}))
 
 
 def profile(executable: Executable, repeats: int = 5) -> Profile:
-    """Run the plan once to warm up and ``repeats`` times on a queue with event clocks; with 0 repeats the first run counts. Variables advance as in
-    ordinary runs."""
+    """Run the plan once to warm up and ``repeats`` times on a queue with event clocks; with 0 repeats the first run counts.
+    Variables advance as in ordinary runs."""
     api, session = cl(), executable.session
     executable.bring_in_step()
     session.finish()
@@ -65,16 +78,22 @@ def profile(executable: Executable, repeats: int = 5) -> Profile:
     seconds: list[list[float]] = [[] for _ in executable.plan.launches]
     starts = [0.0] * len(seconds)
     for repeat in range(repeats + 1):
-        events = [api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)]
+        events = [
+            api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)
+        ]
         queue.finish()
-        if repeat or not repeats:       # the first run warms up
+        if repeat or not repeats:  # the first run warms up
             origin = events[0].profile.start
             for i, event in enumerate(events):
                 seconds[i].append(max(event.profile.end - event.profile.start, 1) * 1e-9)
                 starts[i] = (event.profile.start - origin) * 1e-9
-    return Profile(str(session.device), [
-        Timing(launch.name, launch.kernel.label, statistics.median(seconds[i]), starts[i], launch.flops, launch.bytes)
-        for i, launch in enumerate(executable.plan.launches)])
+    return Profile(
+        str(session.device),
+        [
+            Timing(launch.name, launch.kernel.label, statistics.median(seconds[i]), starts[i], launch.flops, launch.bytes)
+            for i, launch in enumerate(executable.plan.launches)
+        ],
+    )
 
 
 def run_seconds(executable: Executable, runs: int = 1) -> list[float]:
@@ -85,7 +104,9 @@ def run_seconds(executable: Executable, runs: int = 1) -> list[float]:
     queue = _clocked_queue(session)
     seconds = []
     for _ in range(runs):
-        events = [api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)]
+        events = [
+            api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)
+        ]
         queue.finish()
         seconds.append(max(events[-1].profile.end - events[0].profile.start, 1) * 1e-9 if events else 0.0)
     return seconds

@@ -22,15 +22,23 @@ class KernelBuildError(BuildError):
 
     def __init__(self, spec: KernelSpec, log: str, source: str):
         self.spec = spec
-        super().__init__("the OpenCL compiler refused a generated kernel", where=spec.label, got=_around(log, source),
-                         hint="CLNN_DEBUG=4 prints the whole source; CLNN_LOWERING forces another lowering")
+        super().__init__(
+            "the OpenCL compiler refused a generated kernel",
+            where=spec.label,
+            got=_around(log, source),
+            hint="CLNN_DEBUG=4 prints the whole source; CLNN_LOWERING forces another lowering",
+        )
 
 
 def _around(log: str, source: str, margin: int = 3) -> str:
     """The compiler's first complaint with the generated lines around it."""
     lines = source.splitlines()
     log = re.sub(r"\S*/(tempfile|input)\w*\.cl:", "line ", log)
-    match = re.search(r"line (\d+):\d+", log) or re.search(r":(\d+):\d+: (?:fatal )?error", log) or re.search(r"\((\d+)\).*error", log)
+    match = (
+        re.search(r"line (\d+):\d+", log)
+        or re.search(r":(\d+):\d+: (?:fatal )?error", log)
+        or re.search(r"\((\d+)\).*error", log)
+    )
     text = [line.strip() for line in log.strip().splitlines() if "error:" in line.lower()][:6] or log.strip().splitlines()[:12]
     if match:
         at = int(match.group(1))
@@ -72,8 +80,8 @@ class Programs:
         names = list(missing)
         workers = os.cpu_count() or 1
         size = max(1, min(PER_PROGRAM, -(-len(names) // workers)))
-        parts = [names[i:i + size] for i in range(0, len(names), size)]
-        if len(parts) == 1:         # no thread of its own: a caller with a time limit must be able to abandon it
+        parts = [names[i : i + size] for i in range(0, len(names), size)]
+        if len(parts) == 1:  # no thread of its own: a caller with a time limit must be able to abandon it
             self._home |= dict.fromkeys(names, self._build_part(names, missing))
             return
         with ThreadPoolExecutor(workers) as pool:
@@ -85,7 +93,7 @@ class Programs:
         try:
             return build_source(self._context, "\n\n".join(missing[name][1] for name in names))
         except BuildError:
-            for name in names:                      # which one was it?
+            for name in names:  # which one was it?
                 spec, text = missing[name]
                 try:
                     build_source(self._context, text)
@@ -97,4 +105,3 @@ class Programs:
         """A fresh kernel object."""
         name, _ = render(spec)
         return cl().Kernel(self._home[name], name)
-

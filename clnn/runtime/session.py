@@ -46,15 +46,23 @@ class Session:
         target = self.target
         limit = min(target.max_allocation, target.global_memory)
         if nbytes > limit:
-            raise DeviceMemoryError("the device cannot hold this", where=f"{what} on {target.name}", got=f"{nbytes / 2**20:.0f} MiB",
-                                    expected=f"at most {limit / 2**20:.0f} MiB in one piece of {target.global_memory / 2**20:.0f} MiB",
-                                    hint="lower the batch size, the image size, or CLNN_WORKSPACE_MB")
+            raise DeviceMemoryError(
+                "the device cannot hold this",
+                where=f"{what} on {target.name}",
+                got=f"{nbytes / 2**20:.0f} MiB",
+                expected=f"at most {limit / 2**20:.0f} MiB in one piece of {target.global_memory / 2**20:.0f} MiB",
+                hint="lower the batch size, the image size, or CLNN_WORKSPACE_MB",
+            )
         try:
             return cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
         except (cl().MemoryError, cl().RuntimeError) as error:
-            raise DeviceMemoryError("the device is out of memory", where=f"{what} on {target.name}", got=f"{nbytes / 2**20:.0f} MiB asked",
-                                    expected=f"the device has {target.global_memory / 2**20:.0f} MiB",
-                                    hint="lower the batch size, or free what other programs hold") from error
+            raise DeviceMemoryError(
+                "the device is out of memory",
+                where=f"{what} on {target.name}",
+                got=f"{nbytes / 2**20:.0f} MiB asked",
+                expected=f"the device has {target.global_memory / 2**20:.0f} MiB",
+                hint="lower the batch size, or free what other programs hold",
+            ) from error
 
     def upload(self, buffer, array: np.ndarray, queue=None):
         """Copy a flat host array to the device; the host array may be changed when this returns."""
@@ -77,7 +85,7 @@ class Session:
         """Before a run: send what the host or another device has changed, and note which variables the run makes newer here."""
         for variable in read:
             if variable.holder not in (None, self):
-                _ = variable.array                      # another device is ahead: fetch from it
+                _ = variable.array  # another device is ahead: fetch from it
             copy = self._copies[id(variable)]
             if copy.version != variable.version:
                 if variable.nbytes:

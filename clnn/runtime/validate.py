@@ -42,10 +42,18 @@ def run_validated(executable: Executable) -> None:
             got = executable.read(value).astype(np.float64)
             reference = np.asarray(reference, dtype=np.float64)
             error = np.abs(got - reference)
-            bad = ~((error <= TOLERANCE * max(spread(reference), floor, 1e-6)) | (np.isnan(got) & np.isnan(reference)) | (got == reference))
+            bad = ~(
+                (error <= TOLERANCE * max(spread(reference), floor, 1e-6))
+                | (np.isnan(got) & np.isnan(reference))
+                | (got == reference)
+            )
             if bad.any():
                 at = tuple(int(i) for i in np.unravel_index(np.argmax(bad), bad.shape))
-                raise NumericsError("a kernel disagrees with its reference", where=f"{node.path} {node.op.name}, output {number}, element {at}",
-                                    got=got[at], expected=reference[at],
-                                    hint=f"lowering {node.lowering}; try another with CLNN_LOWERING and report the device and driver")
+                raise NumericsError(
+                    "a kernel disagrees with its reference",
+                    where=f"{node.path} {node.op.name}, output {number}, element {at}",
+                    got=got[at],
+                    expected=reference[at],
+                    hint=f"lowering {node.lowering}; try another with CLNN_LOWERING and report the device and driver",
+                )
     executable.run_range(done, len(plan.launches))

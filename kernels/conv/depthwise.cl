@@ -6,7 +6,8 @@ from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 def axes(p, t):
     """(vertical, horizontal) Taps."""
     def of(axis, rows):
-        return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis], p.backwards, rows)
+        return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis],
+                    p.backwards, rows)
     return of(0, t.ROWS), of(1, 1)
 
 def units(p, t, cpu):
@@ -20,17 +21,18 @@ def choose(p, target):
     class One:
         ROWS = 4 if p.stride[0] == 1 else 2
     cost = One.ROWS * p.window[0] * p.window[1] * (1 if not target.is_cpu else p.C if p.inner == "channels" else p.results[1])
-    return {"ROWS": One.ROWS, **choose_walk(units(p, One, target.is_cpu), target, cost=cost), **({} if target.is_cpu else {"CHUNK": 1})}
+    walk = choose_walk(units(p, One, target.is_cpu), target, cost=cost)
+    return {"ROWS": One.ROWS, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
-    summary="Depthwise convolution, or its gradient in the image: each channel has filters of its own, held in registers for a block of results.",
+    summary="Depthwise convolution, or its gradient in the image: each channel has filters of its own, held in registers.",
     reads=("x", "f"),
     stores=("y",),
-    problem={"N": "images", "C": "channels of the result", "pixels": "(rows, columns) of what is read", "results": "(rows, columns) of the result",
-             "window": "(rows, columns) of a filter", "stride": "(vertical, horizontal)", "padding": "(top, left)",
+    problem={"N": "images", "C": "channels of the result", "pixels": "(rows, columns) of what is read",
+             "results": "(rows, columns) of the result", "window": "(rows, columns) of a filter", "stride": "(vertical, horizontal)", "padding": "(top, left)",
              "dilation": "(vertical, horizontal)", "backwards": "whether this is the gradient",
-             "spread": "results that share a channel of the image; backwards they are summed", "x_strides": "of (N, C, H, W) in x",
-             "strides": "of (N, C, H, W) in the result", "inner": "what lies side by side: columns or channels"},
+             "spread": "results that share a channel of the image; backwards they are summed",
+             "x_strides": "of (N, C, H, W) in x", "strides": "of (N, C, H, W) in the result", "inner": "what lies side by side: columns or channels"},
     tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded")),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
@@ -65,7 +67,8 @@ def block(check_h, check_w):
         lines.append(f"for (int m = 0; m < {p.spread}; ++m) {{ {filters('c')}")
     elif p.inner == "channels":
         lines.append(filters("c"))
-    lines.append(f"const index_t at = (index_t)n * {xn} + (index_t){channel('c')} * {xc} + (index_t)i * {down.advance * xh} + j * {across.advance * xw};")
+    lines.append(f"const index_t at = (index_t)n * {xn} + (index_t){channel('c')} * {xc} "
+                 f"+ (index_t)i * {down.advance * xh} + j * {across.advance * xw};")
     # The load outside the image reads x's first element instead: that needs no branch, so loops around it become vector code.
     for h in down.needed:
         if check_h:
@@ -79,10 +82,12 @@ def block(check_h, check_w):
                              f"const float {name} = {name}_in ? {name}_x : 0.0f;")
             else:
                 lines.append(f"const float {name} = x[{where}];")
-            lines += [f"a{i}_{j} += {name} * f{r * p.window[1] + s};" for i, r, at in down.uses if at == h for j, s, left in across.uses if left == w]
+            lines += [f"a{i}_{j} += {name} * f{r * p.window[1] + s};"
+                      for i, r, at in down.uses if at == h for j, s, left in across.uses if left == w]
     if joined:
         lines.append("}")
-    lines.append(f"const index_t to = (index_t)n * {yn} + (index_t)c * {yc} + (index_t)i * {down.block * yh} + j * {across.block * yw};")
+    lines.append(f"const index_t to = (index_t)n * {yn} + (index_t)c * {yc} "
+                 f"+ (index_t)i * {down.block * yh} + j * {across.block * yw};")
     for i in range(down.block):
         for j in range(across.block):
             guards = [f"i * {down.block} + {i} < {p.results[0]}"] if check_h and down.ragged else []
@@ -101,15 +106,16 @@ ${signature}
         const int c = unit % ${p.C}, pixel = unit / ${p.C}, j = pixel % ${across.blocks};
         const int i = pixel / ${across.blocks} % ${down.blocks}, n = pixel / ${across.blocks * down.blocks};
 % else:
-        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks}, plane = unit / ${across.blocks * down.blocks};
-        const int c = plane % ${p.C}, n = plane / ${p.C};
+        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks};
+        const int plane = unit / ${across.blocks * down.blocks}, c = plane % ${p.C}, n = plane / ${p.C};
         ${"" if joined else filters("c")}
 % endif
         ${block(cut_h, cut_w)}
 </%loops:each>
 % elif p.inner == "channels":
 <%loops:each n="${units(p, t, True)}" index="unit" t="${t}">
-        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks}, n = unit / ${across.blocks * down.blocks};
+        const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks};
+        const int n = unit / ${across.blocks * down.blocks};
 % if cut_h or cut_w:
         if (i < ${h_first} || i >= ${h_last} || j < ${w_first} || j >= ${w_last}) {
             for (int c = 0; c < ${p.C}; ++c) {

@@ -14,16 +14,18 @@ def channels_of(t, p):
     return t.VECTOR if t.LANES == 1 and p.inner == "channels" else t.CHANNELS
 
 KERNEL = Kernel(
-    summary="Gradient of a depthwise convolution in its filters: the sums over one part of the rows of all images, for all taps at once.",
+    summary="Gradient of a depthwise convolution in its filters: the sums over one part of the rows of all images, all taps at once.",
     reads=("x", "dy"),
     stores=("part", "sums"),
-    problem={**SHAPE, "x_strides": "of (N, C, H, W) in x", "dy_strides": "of (N, K, P, Q) in dy", "parts": "into which the N P rows are cut",
-             "inner": "what lies side by side: columns or channels"},
+    problem={**SHAPE, "x_strides": "of (N, C, H, W) in x", "dy_strides": "of (N, K, P, Q) in dy",
+             "parts": "into which the N P rows are cut", "inner": "what lies side by side: columns or channels"},
     tunables=(Tunable("LANES", (1, 8, 32, 64, 128, 256), 128, 4, "items that share a channel; 1 on CPUs"),
               Tunable("CHANNELS", (1, 8, 16, 32), 1, 3, "channels of a work-group"),
               Tunable("VECTOR", (1, 4, 8, 16), 1, 1, "with LANES 1: columns, or channels, that an item takes together")),
     constraints=(Constraint(lambda p, t, target: t.LANES & (t.LANES - 1) == 0, "the tree needs a power of two of items"),
-                 Constraint(lambda p, t, target: t.LANES > 1 or t.CHANNELS == 1, "an item of its own takes one channel or one vector of them"),
+                 Constraint(lambda p, t, target: t.LANES > 1 or t.CHANNELS == 1,
+                            "an item of its own takes one channel or one vector of them"),
+                 Constraint(lambda p, t, target: t.VECTOR == 1 or t.LANES == 1, "items that share a channel read single elements"),
                  Constraint(lambda p, t, target: t.VECTOR == 1 or p.inner == "columns" or p.K == p.C and p.K % t.VECTOR == 0,
                             "the vector does not fit the channels")),
     choose=choose,
@@ -57,8 +59,10 @@ def stores(values, k):
 
 def position():
     """Statements for one result: its gradient times each pixel under its window."""
-    lines = [f"const {kind} g = {loads}dy[row_y + (index_t)q * {yq}];", f"const index_t at = row_x + (index_t)q * {p.stride[1] * xw};"]
-    lines += [f"const bool in_w{s} = (uint)(q * {p.stride[1]} + {s * p.dilation[1] - p.padding[2]}) < {p.W}u;" for s in range(p.S)]
+    lines = [f"const {kind} g = {loads}dy[row_y + (index_t)q * {yq}];",
+             f"const index_t at = row_x + (index_t)q * {p.stride[1] * xw};"]
+    lines += [f"const bool in_w{s} = (uint)(q * {p.stride[1]} + {s * p.dilation[1] - p.padding[2]}) < {p.W}u;"
+              for s in range(p.S)]
     lines += [f"t{i} += in_h{r} && in_w{s} ? g * {loads}x[at + {to}] : ({kind})(0.0f);" for i, (r, s, to) in enumerate(cells)]
     return "\n            ".join(lines + (["bias += g;"] if has("sums") else []))
 
@@ -69,7 +73,8 @@ def locate_row():
              f"const index_t row_y = (index_t)n * {yn} + (index_t)k * {yk} + (index_t)h * {yp};",
              f"const index_t row_x = (index_t)n * {xn} + (index_t)({source}) * {xc} "
              f"+ (index_t)(h * {p.stride[0]} - {p.padding[0]}) * {xh} - {p.padding[2] * xw};"]
-    lines += [f"const bool in_h{r} = (uint)(h * {p.stride[0]} + {r * p.dilation[0] - p.padding[0]}) < {p.H}u;" for r in range(p.R)]
+    lines += [f"const bool in_h{r} = (uint)(h * {p.stride[0]} + {r * p.dilation[0] - p.padding[0]}) < {p.H}u;"
+              for r in range(p.R)]
     return "\n        ".join(lines)
 %>
 ${signature}

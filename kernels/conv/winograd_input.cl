@@ -17,13 +17,13 @@ def choose(p, target):
     return {"VECTOR": vector, **choose_walk(n, target, cost=64), **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
-    summary="Cuts an image into overlapping tiles d and transforms each, L d Lᵀ: the first step of a Winograd convolution, also for filters.",
+    summary="Cuts an image into overlapping tiles and transforms each: the first step of a Winograd convolution, also for filters.",
     reads=("x",),
     stores=("v",),
     problem={"N": "images", "C": "channels", "H": "rows of an image", "W": "its columns", "strides": "of (N, C, H, W) in x",
              "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
-             "hop": "pixels from one tile to the next", "matrix": "L", "lanes": "what lies side by side in the result: tiles or channels",
-             "places": "strides of (element of a tile, channel, tile) in the result"},
+             "hop": "pixels from one tile to the next", "matrix": "L of L d Lᵀ, the transform of a tile d",
+             "lanes": "what lies side by side in the result: tiles or channels", "places": "strides of (element of a tile, channel, tile) in the result"},
     tunables=(*WALK, Tunable("VECTOR", (1, 4, 8, 16), 1, 4, "neighbouring tiles or channels that an item transforms together")),
     constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),),
     choose=choose,
@@ -44,7 +44,8 @@ sn, sc, sh, sw = p.strides
 ve, vc, vt = p.places
 kind = "float" if L == 1 else f"float{L}"
 top, left = p.origin
-inside = {"h": top >= 0 and top + (p.rows - 1) * p.hop + size <= p.H, "w": left >= 0 and left + (p.cols - 1) * p.hop + size <= p.W}
+inside = {"h": top >= 0 and top + (p.rows - 1) * p.hop + size <= p.H,
+          "w": left >= 0 and left + (p.cols - 1) * p.hop + size <= p.W}
 cut = not (inside["h"] and inside["w"])
 whole = f"h >= 0 && h + {size} <= {p.H} && w >= 0 && w + {size} <= {p.W}"
 
@@ -67,7 +68,7 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${f"tile = unit % {inner}, c = unit / {inner}" if p.lanes == "tiles" else f"c = unit % {inner}, tile = unit / {inner}"};
+        const int ${"{0} = unit % {2}, {1} = unit / {2}".format(*(("tile", "c") if p.lanes == "tiles" else ("c", "tile")), inner)};
         ${locate("tile")} + (index_t)c * ${sc};
 % for i in range(size):
 % for j in range(size):
@@ -86,7 +87,8 @@ ${signature}
             if (!(${whole})) {
                 for (int i = 0; i < ${size}; ++i)
                     for (int j = 0; j < ${size}; ++j)
-                        part[(i * ${size} + j) * ${L} + lane] = (uint)(h + i) < ${p.H}u && (uint)(w + j) < ${p.W}u ? x[at + i * ${sh} + j * ${sw}] : 0.0f;
+                        part[(i * ${size} + j) * ${L} + lane] = (uint)(h + i) < ${p.H}u && (uint)(w + j) < ${p.W}u
+                                                                ? x[at + i * ${sh} + j * ${sw}] : 0.0f;
                 continue;
             }
 % endif

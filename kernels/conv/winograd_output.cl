@@ -15,15 +15,16 @@ def units(p, t):
 def choose(p, target):
     vector = 16 if target.is_cpu else 1
     inner, outer = sides(p)
-    return {"VECTOR": vector, **choose_walk(-(-inner // vector) * outer, target, cost=64), **({} if target.is_cpu else {"CHUNK": 1})}
+    walk = choose_walk(-(-inner // vector) * outer, target, cost=64)
+    return {"VECTOR": vector, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
     summary="The last step of a Winograd convolution: transforms each tile of products back, L m Lᵀ, and stores its pixels.",
     reads=("m",),
     stores=("y",),
-    problem={"N": "images", "K": "channels", "P": "rows of a result", "Q": "its columns", "strides": "of (N, K, P, Q) in the result",
-             "rows": "tiles down", "cols": "tiles across", "matrix": "L", "lanes": "what lies side by side in m: tiles or channels",
-             "places": "strides of (element of a tile, channel, tile) in m"},
+    problem={"N": "images", "K": "channels", "P": "rows of a result", "Q": "its columns",
+             "strides": "of (N, K, P, Q) in the result", "rows": "tiles down", "cols": "tiles across",
+             "matrix": "L of L m Lᵀ, the transform of a tile m", "lanes": "what lies side by side in m: tiles or channels", "places": "strides of (element of a tile, channel, tile) in m"},
     tunables=(*WALK, Tunable("VECTOR", (1, 4, 8, 16), 1, 4, "neighbouring tiles or channels that an item transforms together")),
     constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),),
     choose=choose,
@@ -48,6 +49,10 @@ def locate(tile):
     return (f"const int h = {tile} / {p.cols} % {p.rows} * {made}, w = {tile} % {p.cols} * {made}; "
             f"const index_t at = (index_t)({tile} / {p.cols * p.rows}) * {sn} + (index_t)h * {sp} + (index_t)w * {sq}")
 
+def element(e):
+    """A vector of elements e, collected or straight from memory."""
+    return f"*(const {kind}*)(part + {e * L})" if inner % L else f"*(__global const loose_t*)(m + from + (index_t){e * me})"
+
 def guard(i, j):
     checks = [f"{n} + {k} < {e}" for n, k, e, ragged in (("h", i, p.P, ragged_h), ("w", j, p.Q, ragged_w)) if ragged]
     return f"if ({' && '.join(checks)}) " if checks else ""
@@ -60,7 +65,7 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${f"tile = unit % {inner}, k = unit / {inner}" if p.lanes == "tiles" else f"k = unit % {inner}, tile = unit / {inner}"};
+        const int ${"{0} = unit % {2}, {1} = unit / {2}".format(*(("tile", "k") if p.lanes == "tiles" else ("k", "tile")), inner)};
         const index_t from = (index_t)k * ${mc} + (index_t)tile * ${mt};
 % for i in range(size):
 % for j in range(size):
@@ -84,8 +89,7 @@ ${signature}
 % endif
 % for i in range(size):
 % for j in range(size):
-<% e = i * size + j %>
-        const ${kind} m${i}_${j} = ${f"*(const {kind}*)(part + {e * L})" if inner % L else f"*(__global const loose_t*)(m + from + (index_t){e * me})"};
+        const ${kind} m${i}_${j} = ${element(i * size + j)};
 % endfor
 % endfor
 % endif

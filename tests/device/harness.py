@@ -24,11 +24,16 @@ def cases(sample: Sample):
         seen = []
         for given, made in lowering.layouts(sample.op, sample.inputs, outputs):
             key = (tuple(given), tuple(made))
-            if key in seen or not all(layout.fits(s.shape) for layout, s in zip(given + made, (*sample.inputs, *outputs), strict=True)):
+            if key in seen or not all(
+                layout.fits(s.shape) for layout, s in zip(given + made, (*sample.inputs, *outputs), strict=True)
+            ):
                 continue
             seen.append(key)
-            yield (lowering, tuple(s.with_layout(layout) for s, layout in zip(sample.inputs, given, strict=True)),
-                   tuple(s.with_layout(layout) for s, layout in zip(outputs, made, strict=True)))
+            yield (
+                lowering,
+                tuple(s.with_layout(layout) for s, layout in zip(sample.inputs, given, strict=True)),
+                tuple(s.with_layout(layout) for s, layout in zip(outputs, made, strict=True)),
+            )
 
 
 def offer_with(op: Op, lowering: Lowering, inputs, outputs, target, odd: bool):

@@ -21,11 +21,18 @@ def shaken(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("build, shape", [
-    (lambda: models.vgg_small(), (2, 3, 32, 32)),
-    (lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 5), nn.BatchNorm1d(5)),
-     (3, 3, 8, 8)),
-])
+@pytest.mark.parametrize(
+    "build, shape",
+    [
+        (lambda: models.vgg_small(), (2, 3, 32, 32)),
+        (
+            lambda: nn.Sequential(
+                nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 5), nn.BatchNorm1d(5)
+            ),
+            (3, 3, 8, 8),
+        ),
+    ],
+)
 def test_folding_keeps_the_numbers(build, shape, device):
     model = shaken(build())
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

@@ -1,5 +1,5 @@
-"""Every operator × sample × lowering × layout × {default, odd tunables} against its float64 reference, and its gradient against finite
-differences of that reference."""
+"""Every operator × sample × lowering × layout × {default, odd tunables} against its float64 reference, and its gradient against
+finite differences of that reference."""
 
 from __future__ import annotations
 
