@@ -61,7 +61,8 @@ class Competition:
         own = [{**plain, "precision": p, **v} for p in self.options.precisions for v in self.own_variants]
         started: list[tuple[str, Local | Remote, list[dict]]] = [("clnn", Local(self.options.ours()), own)]
         for opponent in self.options.opponents:
-            variants = opponent.variants(self.suite, self.options.precisions)
+            variants = [variant for variant in opponent.variants(self.suite, self.options.precisions)
+                        if not self.options.modes or variant["mode"] in self.options.modes]
             try:
                 if not variants:
                     raise Unable(f"takes no part in {self.suite} with {', '.join(self.options.precisions)}")

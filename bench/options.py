@@ -23,6 +23,7 @@ class Options:
         target_s: seconds that a turn should take.
         batch: images per step; None leaves it to the suite.
         only: parts of names, one of which a case must have.
+        modes: of the opponents' eager, graph and compile those that take part; all if empty.
     """
 
     device: Device
@@ -36,6 +37,7 @@ class Options:
     copy_gbs: float | None = None
     out: Path = RESULTS
     tag: str = ""
+    modes: list[str] = field(default_factory=list)
 
     @property
     def target_s(self) -> float:
@@ -62,7 +64,7 @@ class Options:
         return "-".join(filter(None, [suite, "cpu" if self.is_cpu else "gpu", "quick" if self.quick else "", self.tag]))
 
     def to_json(self) -> dict:
-        return {"rounds": self.rounds, "quick": self.quick, "batch": self.batch, "precisions": self.precisions, "only": self.only,
+        return {"rounds": self.rounds, "quick": self.quick, "batch": self.batch, "precisions": self.precisions, "only": self.only, "modes": self.modes,
                 "seconds_per_turn": self.target_s}
 
 
@@ -87,6 +89,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", type=_list, default=["fp32"], metavar="LIST", help="of fp32, tf32, fp16, bf16 (default fp32)")
     add("--opponents", type=_list, metavar="LIST", 
         help=f"of {', '.join(OPPONENTS)}, or none (default: those for the kind of device)")
+    add("--modes", type=_list, default=[], metavar="LIST",
+        help="PyTorch's modes, of eager, graph, compile (default all; compiling a network takes a minute and more)")
     add("--only", type=_list, default=[], metavar="LIST", help="cases whose name contains one of these")
     add("--peak", type=_peaks, default={}, metavar="LIST", 
         help="peak GFLOP/s, such as fp32=67000,tf32=494000 (default: fp32 is measured)")
@@ -114,4 +118,4 @@ def read_options(given: argparse.Namespace) -> Options:
         raise ArgumentError("unknown precision", where="--precision", got=", ".join(unknown), expected="fp32, tf32, fp16 or bf16")
     rounds = given.rounds or (3 if given.quick else 7)
     return Options(device, rounds, given.quick, given.batch, given.precision, chosen, given.only, given.peak, given.copy_gbs,
-                   given.out, given.tag)
+                   given.out, given.tag, given.modes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from bench.tables import Table, provenance, tables
@@ -21,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(files: list[Path]) -> list[dict]:
-    """The results, in the order in which they are shown.
+    """The results, in the order in which they are shown; other JSON that lies among them is passed over, with a message.
 
     Raises:
-        ArgumentError: for a file that cannot be read or is no result.
+        ArgumentError: for a file that cannot be read, or if no result is left.
     """
     found = []
     for path in files:
@@ -33,9 +34,12 @@ def load(files: list[Path]) -> list[dict]:
         except (OSError, ValueError) as error:
             raise ArgumentError("cannot read the result", where=str(path), got=error) from error
         if not isinstance(result, dict) or "suite" not in result or not ("cases" in result or "rows" in result):
-            raise ArgumentError("this is not a result of bench", where=str(path), expected="suite, and cases or rows",
-                                hint="measure again: results of older forms are not shown")
+            print(f"passed over {path}: not a result of a suite of bench", file=sys.stderr)
+            continue
         found.append(result)
+    if not found:
+        raise ArgumentError("there is nothing to report", where="bench report", got=", ".join(map(str, files)),
+                            expected="results of `python -m bench SUITE`, which have a suite, and cases or rows")
     order = {suite: number for number, suite in enumerate(_ORDER)}
     return sorted(found, key=lambda result: (order.get(result["suite"], len(order)), result["provenance"]["time"]))
 

@@ -37,7 +37,8 @@ def linear(matrix: Sequence[Sequence[float]], names: Sequence[str], results: Seq
         odd = [a if a != b else 0.0 for a, b in zip(matrix[i], matrix[twin], strict=True)]
         shared, differing = f"{prefix}{i}e", f"{prefix}{i}o"
         lines += [f"const {kind} {shared} = {_sum(even, names)};", f"const {kind} {differing} = {_sum(odd, names)};",
-                  f"const {kind} {results[i]} = {shared} + {differing};", f"const {kind} {results[twin]} = {shared} - {differing};"]
+                  f"const {kind} {results[i]} = {shared} + {differing};",
+                  f"const {kind} {results[twin]} = {shared} - {differing};"]
     return lines
 
 

@@ -93,7 +93,7 @@ def _check_workspace(floats: int) -> None:
 
 
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
-    """Launch the transform of images, or of filters as images of one tile each; ``inner``, tiles or channels, lies side by side."""
+    """Launch the transform of images, or of filters as images of one tile; ``inner``, tiles or channels, lies side by side."""
     (n, c, h, w), count, elements = tiles.spec.shape, tiles.count, len(by) ** 2
     made = context.scratch((elements, c, count) if inner == "tiles" else (elements, count, c))
     places = (c * count, count, 1) if inner == "tiles" else (c * count, 1, c)
@@ -132,8 +132,8 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
         places = (outs * tiles, 1, outs)
     n, channels, height, width = result.shape
     context.launch("conv/winograd_output",
-                   {"N": n, "K": channels, "P": height, "Q": width, "strides": result.strides, "rows": image.rows, "cols": image.cols,
-                    "matrix": by.results, "lanes": inner, "places": places}, {"m": products}, {"y": context.output(0)})
+                   {"N": n, "K": channels, "P": height, "Q": width, "strides": result.strides, "rows": image.rows,
+                    "cols": image.cols, "matrix": by.results, "lanes": inner, "places": places}, {"m": products}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:

@@ -14,7 +14,7 @@ def channels_of(t, p):
     return t.VECTOR if t.LANES == 1 and p.inner == "channels" else t.CHANNELS
 
 KERNEL = Kernel(
-    summary="Gradient of a depthwise convolution in its filters: the sums over one part of the rows of all images, all taps at once.",
+    summary="Gradient of a depthwise convolution in its filters: the sums over part of the rows of all images, all taps at once.",
     reads=("x", "dy"),
     stores=("part", "sums"),
     problem={**SHAPE, "x_strides": "of (N, C, H, W) in x", "dy_strides": "of (N, K, P, Q) in dy",

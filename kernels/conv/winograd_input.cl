@@ -17,13 +17,14 @@ def choose(p, target):
     return {"VECTOR": vector, **choose_walk(n, target, cost=64), **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
-    summary="Cuts an image into overlapping tiles and transforms each: the first step of a Winograd convolution, also for filters.",
+    summary="Cuts an image into overlapping tiles and transforms each, the first step of a Winograd convolution; also for filters.",
     reads=("x",),
     stores=("v",),
     problem={"N": "images", "C": "channels", "H": "rows of an image", "W": "its columns", "strides": "of (N, C, H, W) in x",
              "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
              "hop": "pixels from one tile to the next", "matrix": "L of L d Lᵀ, the transform of a tile d",
-             "lanes": "what lies side by side in the result: tiles or channels", "places": "strides of (element of a tile, channel, tile) in the result"},
+             "lanes": "what lies side by side in the result: tiles or channels",
+             "places": "strides of (element of a tile, channel, tile) in the result"},
     tunables=(*WALK, Tunable("VECTOR", (1, 4, 8, 16), 1, 4, "neighbouring tiles or channels that an item transforms together")),
     constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),),
     choose=choose,

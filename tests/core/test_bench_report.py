@@ -131,6 +131,13 @@ def test_what_is_no_result_is_refused(tmp_path, content):
         report.load([path])
 
 
+def test_other_json_among_the_results_is_passed_over(tmp_path, capsys):
+    for name, content in (("a.json", '{"accuracy": 1}'), ("b.json", json.dumps(result()))):
+        (tmp_path / name).write_text(content)
+    assert [found["suite"] for found in report.load(sorted(tmp_path.glob("*.json")))] == ["gemm"]
+    assert "a.json: not a result" in capsys.readouterr().err
+
+
 def test_reports_need_no_torch_and_no_device():
     code = ("import sys, bench.report, bench.tables, bench.page\n"
             "print([m for m in ('torch', 'pyopencl', 'tinygrad') if m in sys.modules])")
