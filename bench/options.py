@@ -64,8 +64,8 @@ class Options:
         return "-".join(filter(None, [suite, "cpu" if self.is_cpu else "gpu", "quick" if self.quick else "", self.tag]))
 
     def to_json(self) -> dict:
-        return {"rounds": self.rounds, "quick": self.quick, "batch": self.batch, "precisions": self.precisions, "only": self.only, "modes": self.modes,
-                "seconds_per_turn": self.target_s}
+        return {"rounds": self.rounds, "quick": self.quick, "batch": self.batch, "precisions": self.precisions, "only": self.only,
+                "modes": self.modes, "seconds_per_turn": self.target_s}
 
 
 def _list(text: str) -> list[str]:

@@ -69,7 +69,7 @@ KNOBS: dict[str, Knob] = {
     "workspace": Knob("CLNN_WORKSPACE_MB", int, "1024", "largest scratch buffer a lowering may ask for, in MiB",
                       "a whole number"),
     "winograd": Knob("CLNN_WINOGRAD", _one_of("auto", "off", "f2", "f4"), "auto",
-                     "Winograd convolutions: off, f2 (2×2 tiles, a direct sum's error) or f4 (4×4, faster, some twice that)",
+                     "Winograd convolutions: off, f2 (2×2 tiles, a direct sum's error) or f4 (4×4, faster, three times that)",
                      "auto, off, f2 or f4"),
     "tune": Knob("CLNN_TUNE", _one_of("off", "lookup", "search"), "lookup",
                  "off: built-in choices; lookup: use what was measured; search: also measure what was not",

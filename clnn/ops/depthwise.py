@@ -30,7 +30,8 @@ def _launch(op, context: Context, backwards: bool) -> None:
                    {"N": image.shape[0], "C": result.shape[1], "pixels": image.shape[2:], "results": result.shape[2:],
                     "window": w.shape[2:], "stride": op.stride, "padding": (op.padding[0], op.padding[2]),
                     "dilation": op.dilation, "backwards": backwards, "spread": w.shape[0] // channels,
-                    "x_strides": image.strides, "strides": result.strides, "inner": "channels" if result.layout == NHWC else "columns"},
+                    "x_strides": image.strides, "strides": result.strides,
+                    "inner": "channels" if result.layout == NHWC else "columns"},
                    {"x": context.input(0), "f": context.input(1)}, {"y": context.output(0)})
 
 

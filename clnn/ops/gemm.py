@@ -70,9 +70,19 @@ def cpu_splits(gemm: Gemm, target: Target) -> int:
 
 
 def launch_gemm(
-    context: Context, kind: str, gemm: Gemm, a: Operand, b: Operand, c: Operand, row_sum: Operand | None = None
+    context: Context,
+    kind: str,
+    gemm: Gemm,
+    a: Operand,
+    b: Operand,
+    c: Operand,
+    row_sum: Operand | None = None,
+    tunables: dict[str, int] | None = None,
 ) -> None:
-    """Append the launches of ``gemm`` by the template ``kind``: packed, tiled or simple."""
+    """Append the launches of ``gemm`` by the template ``kind``: packed, tiled or simple.
+
+    ``tunables`` go over those chosen here.
+    """
     gemm = replace(gemm, a=gemm.a.flattened, b=gemm.b.flattened, c=gemm.c.flattened)
     m, n, k = gemm.sizes
     problem = {"M": m, "N": n, "K": k, "batch": gemm.batch, "a": gemm.a, "b": gemm.b, "c": gemm.c}
@@ -81,6 +91,7 @@ def launch_gemm(
         context.launch("gemm/simple", problem, {"a": a, "b": b}, {"c": c, **sums})
         return
     config, splits = choose_tile(gemm, context.target) if kind == "tiled" else ({}, cpu_splits(gemm, context.target))
+    config = config | (tunables or {})
     problem["splits"] = splits = context.choice(
         "splits", splits, tuple(s for s in (1, 2, 4, 8, 16, 32, 64) if s == 1 or k // s >= 16)
     )

@@ -17,7 +17,7 @@ def choose(p, target):
     return {"VECTOR": vector, **choose_walk(n, target, cost=64), **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
-    summary="Cuts an image into overlapping tiles and transforms each, the first step of a Winograd convolution; also for filters.",
+    summary="Cuts images, or filters, into tiles and transforms each: the first step of a Winograd convolution.",
     reads=("x",),
     stores=("v",),
     problem={"N": "images", "C": "channels", "H": "rows of an image", "W": "its columns", "strides": "of (N, C, H, W) in x",
@@ -69,7 +69,8 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${"{0} = unit % {2}, {1} = unit / {2}".format(*(("tile", "c") if p.lanes == "tiles" else ("c", "tile")), inner)};
+        const int near = unit % ${inner}, far = unit / ${inner};
+        const int ${"tile = near, c = far" if p.lanes == "tiles" else "c = near, tile = far"};
         ${locate("tile")} + (index_t)c * ${sc};
 % for i in range(size):
 % for j in range(size):

@@ -67,7 +67,8 @@ ${signature}
 % endif
 <%loops:each n="${groups * outer}" index="unit" t="${t}">
 % if L == 1:
-        const int ${"{0} = unit % {2}, {1} = unit / {2}".format(*(("tile", "k") if p.lanes == "tiles" else ("k", "tile")), inner)};
+        const int near = unit % ${inner}, far = unit / ${inner};
+        const int ${"tile = near, k = far" if p.lanes == "tiles" else "k = near, tile = far"};
         const index_t from = (index_t)k * ${mc} + (index_t)tile * ${mt};
 % for i in range(size):
 % for j in range(size):

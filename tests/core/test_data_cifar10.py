@@ -239,6 +239,7 @@ def test_jpeg_archive_of_other_classes(tmp_path):
 
 @pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in {DATA}; set CLNN_DATA")
 def test_the_first_images_of_the_real_archive():
+    pytest.importorskip("PIL")
     for name, data in itertools.islice(read_members(ARCHIVE), 50):
         assert name.startswith("cifar10/test/airplane/")
         assert decode_image(data, "RGB").shape == (3, 32, 32)
