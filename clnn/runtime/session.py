@@ -101,12 +101,6 @@ class Session:
         """Copy the device's values of a variable into ``array``; variables call it when they are read."""
         self.download(self._copies[id(variable)].buffer, array)
 
-    def push(self, variable: Variable) -> None:
-        """Send the host array at once, without waiting for the next run."""
-        copy = self._copies.get(id(variable))
-        if copy is not None and copy.version != variable.version and variable.holder is not self:
-            self.bring_in_step([variable], [])
-
     def pull(self, variable: Variable) -> np.ndarray:
         """The present values of a variable; the same as ``variable.array``."""
         return variable.array

@@ -14,14 +14,9 @@ KERNEL = Kernel(
 )
 %>
 <%namespace name="loops" file="/lib/loops.mako"/>
-<%namespace name="philox" file="/lib/philox.mako"/>
-<% hook = store("y", "i", "0.0f") %>
-% if "clnn_uniform" in hook:
-${philox.functions()}
-% endif
 ${signature}
 {
 <%loops:each n="${p.N}" index="i" t="${t}">
-        ${hook}
+        ${store("y", "i", "0.0f")}
 </%loops:each>
 }
