@@ -9,6 +9,7 @@ from ..config import config
 from ..errors import DeviceError
 from ..target import Target
 from .opencl import INSTALL, cl
+from .pocl import correct_cpu
 from .probes import probe
 
 
@@ -36,12 +37,13 @@ class Device:
 def _facts(platform, device) -> Target:
     types = cl().device_type
     kind = "gpu" if device.type & types.GPU else "accelerator" if device.type & types.ACCELERATOR else "cpu"
+    corrected = correct_cpu(platform, device)
     return Target(
         device.name.strip(),
         platform.name.strip(),
         device.vendor.strip(),
         device.driver_version.strip(),
-        device.version.strip(),
+        device.version.strip() + (f", for {corrected}" if corrected else ""),
         kind,
         device.max_compute_units,
         device.max_clock_frequency,

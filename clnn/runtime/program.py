@@ -11,6 +11,7 @@ from ..codegen.kernel import KernelSpec
 from ..codegen.template import render
 from ..config import config
 from ..errors import BuildError
+from . import pocl
 from .opencl import cl
 
 OPTIONS = ["-cl-mad-enable", "-cl-no-signed-zeros"]
@@ -52,7 +53,8 @@ def build_source(context, source: str):
     try:
         return cl().Program(context, source).build(options=OPTIONS)
     except cl().Error as error:
-        raise BuildError("the OpenCL compiler refused a program", got=str(error)) from error
+        hint = pocl.HINT if "unknown target CPU" in str(error) else None
+        raise BuildError("the OpenCL compiler refused a program", got=str(error), hint=hint) from error
 
 
 class Programs:
