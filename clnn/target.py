@@ -10,7 +10,8 @@ class Target:
     """Device facts.
 
     Sizes are in bytes, the clock in MHz. ``alignment`` is what an offset into a buffer must be a multiple of. ``features``
-    holds the names of the probed features that are on (see :mod:`clnn.runtime.probes`).
+    holds the names of the probed features that are on (see :mod:`clnn.runtime.probes`). ``vector_width`` is how many floats a
+    vector register holds; CPUs with registers for 16 have 32 of them, others 16.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Target:
     alignment: int
     features: frozenset[str] = frozenset()
     unified_memory: bool = False
+    vector_width: int = 8
 
     @property
     def is_cpu(self) -> bool:

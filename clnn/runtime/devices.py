@@ -55,6 +55,7 @@ def _facts(platform, device) -> Target:
         max(device.mem_base_addr_align // 8, 128),
         frozenset(),
         bool(device.host_unified_memory),
+        device.native_vector_width_float,
     )
 
 

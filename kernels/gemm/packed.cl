@@ -3,60 +3,75 @@ from types import SimpleNamespace
 
 from clnn.codegen.header import Constraint, Kernel, Tunable
 
+def block(p, target):
+    """Rows and vectors of 16 columns of a register block: what fits the registers and pads C least."""
+    if target.vector_width < 16:
+        return 6, 1
+    vectors = 1 if p.N % 32 in range(1, 17) and p.N < 64 else 2
+    return min((4, 6, 8, 12), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows)), vectors
+
 def choose(p, target):
-    rows, cols = -(-p.M // 6) * 6, -(-p.N // 16) * 16
-    config = {"MC": min(rows, 96), "NC": min(cols, 256), "KC": 256}
+    rows, vectors = block(p, target)
+    width = 16 * vectors
+    config = {"MR": rows, "NV": vectors, "MC": min(-(-p.M // rows), 128 // rows) * rows,
+              "NC": min(-(-p.N // width) * width, 256), "KC": 256}
     # panels that fit, and enough tiles that every core gets some
     while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["KC"] > 64:
         config["KC"] //= 2
-    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > 16:
-        config["NC"] = -(-config["NC"] // 32) * 16
-    while -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits < 2 * target.compute_units and config["NC"] > 16:
-        config["NC"] = -(-config["NC"] // 32) * 16
+    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > width:
+        config["NC"] = -(-config["NC"] // (2 * width)) * width
+    while -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits < 2 * target.compute_units and config["NC"] > width:
+        config["NC"] = -(-config["NC"] // (2 * width)) * width
     return config
 
 def local_bytes(p, t):
-    return 4 * (t.KC * (t.MC + t.NC) + t.MC * t.NC)
+    return 4 * (t.KC * (t.MC + t.NC) + t.MC * t.NC + 16)
+
+def registers(p, t, target):
+    """Accumulators, a row of B and one element of A: 32 registers of 16 floats, or 16 of 8."""
+    vectors = t.NV * 16 // max(min(target.vector_width, 16), 8)
+    return (t.MR + 1) * vectors + 1 <= 2 * max(min(target.vector_width, 16), 8)
 
 KERNEL = Kernel(
-    summary="C = A B on CPUs: each item packs panels of A and B and multiplies them in 6 x 16 register blocks, without barriers.",
+    summary="C = A B on CPUs: each item packs panels of A and B and multiplies them in register blocks, without barriers.",
     reads=("a", "b"),
     stores=("c", "row_sum"),
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
              "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
-    tunables=(Tunable("MC", (6, 24, 48, 96, 192), 96, 12, "rows of an item's tile"),
-              Tunable("NC", (16, 64, 128, 256, 512), 256, 32, "columns of an item's tile"),
-              Tunable("KC", (64, 128, 256, 384), 256, 7, "depth of the packed panels")),
-    constraints=(Constraint(lambda p, t, target: t.MC % 6 == 0, "MC must be a multiple of the 6 rows of a register block"),
-                 Constraint(lambda p, t, target: t.NC % 16 == 0, "NC must be a multiple of the 16 columns of a register block")),
+    tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
+              Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
+              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256), 96, 15, "rows of an item's tile"),
+              Tunable("NC", (16, 32, 64, 128, 192, 256, 512), 256, 48, "columns of an item's tile"),
+              Tunable("KC", (64, 128, 256, 384, 512), 256, 7, "depth of the packed panels")),
+    constraints=(Constraint(lambda p, t, target: t.MC % t.MR == 0, "MC must be a multiple of the rows of a register block"),
+                 Constraint(lambda p, t, target: t.NC % (16 * t.NV) == 0, "NC must be a multiple of the columns of a register block"),
+                 Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
     global_size=lambda p, t: (-(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=local_bytes,
-    seeds=tuple({"MC": mc, "NC": nc, "KC": kc} for mc, nc, kc in (
-        (48, 128, 256), (96, 128, 256), (48, 256, 256), (96, 256, 128), (24, 128, 256), (24, 256, 128), (48, 64, 256), (24, 64, 256),
-        (192, 64, 128), (6, 512, 128), (96, 64, 384), (48, 128, 128))),
+    seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "NC": nc, "KC": kc} for mr, nv, mc, nc, kc in (
+        (8, 2, 128, 256, 256), (8, 2, 64, 256, 256), (8, 2, 256, 128, 256), (8, 2, 128, 128, 512), (12, 2, 96, 256, 256),
+        (12, 2, 192, 256, 256), (8, 3, 128, 192, 256), (6, 1, 48, 128, 256), (6, 1, 96, 256, 128), (6, 1, 24, 256, 128))),
 )
-MR, NR = 6, 16      # 6 accumulators of float16: more would spill where a compiler has 16 vector registers
 %>
+<%namespace name="panels" file="/lib/panels.mako"/>
 <%
 depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
-plain_b = p.b.window is None and len(p.b.cols) == 1 and p.b.cols[0].stride == 1
-# neighbouring columns that look at neighbouring pixels can be copied 16 at a time
-inner = p.b.cols[-1]
-sliding = (p.b.window is not None and p.b.window.w_stride == 1 and p.b.window.divide_w == 1
-           and inner.w == 1 and inner.stride == 0 and inner.extent >= 16)
-# and without a window, where they lie side by side
-adjacent = not plain_b and p.b.window is None and inner.stride == 1 and inner.extent >= 16
+MR, NV, NR = t.MR, t.NV, 16 * t.NV
+inner = next((d for d in reversed(p.c.cols) if d.extent > 1), p.c.cols[-1])
+one_run = sum(d.extent > 1 for d in p.c.cols) <= 1
 %>
+${panels.functions()}
 ${signature}
 {
+    typedef float8 loose8 __attribute__((aligned(4)));
     typedef float16 loose16 __attribute__((aligned(4)));
-    __local float Ap[${t.MC * t.KC}] __attribute__((aligned(64)));      // [MC/6][KC][6]
-    __local float Bp[${t.NC * t.KC}] __attribute__((aligned(64)));      // [NC/16][KC][16]
-    __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));      // [MC][NC], sums over the blocks of K
+    __local float Ap[${t.MC * t.KC + 8}] __attribute__((aligned(64)));      // [MC / MR][KC][MR]
+    __local float Bp[${t.NC * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
+    __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the blocks of K
     const int m0 = get_group_id(1) * ${t.MC}, n0 = get_group_id(0) * ${t.NC};
     const int z = get_group_id(2), g = z / ${p.splits};
     const int mc = ${p.M} - m0 < ${t.MC} ? ${p.M} - m0 : ${t.MC};
@@ -67,106 +82,31 @@ ${signature}
     float sums[${t.MC}];
     for (int i = 0; i < ${t.MC}; ++i) sums[i] = 0.0f;
 % endif
-    for (int i = 0; i < ${t.MC * t.NC}; ++i) Ct[i] = 0.0f;
+% if p.splits > 1:
+    if (k_first >= k_last)
+        for (int i = 0; i < ${t.MC * t.NC}; ++i) Ct[i] = 0.0f;
+% endif
 
     for (int k0 = k_first; k0 < k_last; k0 += ${t.KC}) {
         const int kc = k_last - k0 < ${t.KC} ? k_last - k0 : ${t.KC};
         for (int block = 0; block < mc; block += ${MR}) {
-            // six rows side by side; those past the end repeat the last one, and their products are never stored
+            const int rows = mc - block < ${MR} ? mc - block : ${MR};
             __local float* to = Ap + block * ${t.KC};
-% for r in range(MR):
-            const int m_${r} = m0 + (block + ${r} < mc ? block + ${r} : mc - 1);
-            ${p.a.row("m_%d" % r, "am%d" % r)}
-% endfor
+            ${panels.pack(p.a.transposed, "a", MR, "m0 + block", "rows", "to")}
 % if has("row_sum"):
-            ${" ".join(f"float sum{r} = 0.0f;" for r in range(MR))}
-% endif
-            for (int j = 0; j < kc; ++j) {
-                const int k = k0 + j;
-                ${p.a.col("k", "ak")}
-% for r in range(MR):
-                { ${p.a.locate("am%d" % r, "ak", "at", "g")} to[${r}] = ${p.a.load("a", "at")}; }
-% endfor
-% if has("row_sum"):
-                ${" ".join(f"sum{r} += to[{r}];" for r in range(MR))}
-% endif
-                to += ${MR};
+            if (n0 == 0) {
+                float part[${MR}];
+                for (int i = 0; i < ${MR}; ++i) part[i] = 0.0f;
+                for (int j = 0; j < kc; ++j)
+                    for (int i = 0; i < ${MR}; ++i) part[i] += to[j * ${MR} + i];
+                for (int i = 0; i < ${MR}; ++i) sums[block + i] += part[i];
             }
-% if has("row_sum"):
-            ${" ".join(f"sums[block + {r}] += sum{r};" for r in range(MR))}
 % endif
         }
-
         for (int panel = 0; panel < nc; panel += ${NR}) {
+            const int columns = nc - panel < ${NR} ? nc - panel : ${NR};
             __local float* to = Bp + panel * ${t.KC};
-            const int nr = nc - panel < ${NR} ? nc - panel : ${NR};
-% if plain_b:
-            if (nr == ${NR}) {
-                const int n = n0 + panel;
-                ${p.b.col("n", "bn")}
-                for (int j = 0; j < kc; ++j) {
-                    const int k = k0 + j;
-                    ${p.b.row("k", "bk")}
-                    ${p.b.locate("bk", "bn", "bt", "g")}
-                    *(__local float16*)(to + j * ${NR}) = *(__global const loose16*)(b + bt);
-                }
-                continue;
-            }
-% endif
-            // where each column starts, decoded once for all k
-            index_t column_o[${NR}];
-% if p.b.window is not None:
-            int column_h[${NR}], column_w[${NR}];
-% endif
-            for (int j = 0; j < ${NR}; ++j) {
-                const int n = n0 + panel + (j < nr ? j : 0);
-                ${p.b.col("n", "bn")}
-                column_o[j] = bno;
-% if p.b.window is not None:
-                column_h[j] = bnh;
-                column_w[j] = bnw;
-% endif
-            }
-% if adjacent:
-            const bool run = nr == ${NR} && column_o[${NR - 1}] - column_o[0] == ${NR - 1};
-% elif sliding:
-            const bool run = nr == ${NR} && column_o[0] == column_o[${NR - 1}] && column_h[0] == column_h[${NR - 1}]
-                             && column_w[${NR - 1}] - column_w[0] == ${NR - 1};
-% endif
-            for (int j = 0; j < kc; ++j) {
-                const int k = k0 + j;
-                ${p.b.row("k", "bk")}
-% if adjacent:
-                if (run) {
-                    const index_t bno = column_o[0];
-                    ${p.b.locate("bk", "bn", "bt", "g")}
-                    *(__local float16*)(to + j * ${NR}) = *(__global const loose16*)(b + bt);
-                    continue;
-                }
-% elif sliding:
-                if (run) {
-                    const index_t bno = column_o[0];
-                    const int bnh = column_h[0], bnw = column_w[0];
-                    ${p.b.locate("bk", "bn", "bt", "g")}
-% if p.b.checked:
-                    if (bt_in && bt_w + ${NR - 1} < ${p.b.window.width}) {
-% else:
-                    {
-% endif
-                        *(__local float16*)(to + j * ${NR}) = *(__global const loose16*)(b + bt);
-                        continue;
-                    }
-                }
-% endif
-                for (int i = 0; i < ${NR}; ++i) {
-                    const index_t bno = column_o[i];
-% if p.b.window is not None:
-                    const int bnh = column_h[i], bnw = column_w[i];
-% endif
-                    ${p.b.locate("bk", "bn", "bt", "g")}
-                    to[j * ${NR} + i] = i < nr ? ${p.b.load("b", "bt")} : 0.0f;
-                }
-            }
+            ${panels.pack(p.b, "b", NR, "n0 + panel", "columns", "to")}
         }
 
         for (int panel = 0; panel < nc; panel += ${NR})
@@ -174,30 +114,55 @@ ${signature}
                 __local const float* ap = Ap + block * ${t.KC};
                 __local const float* bp = Bp + panel * ${t.KC};
 % for r in range(MR):
-                float16 c${r} = (float16)(0.0f);
+                float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
 % endfor
                 #pragma unroll 4
                 for (int k = 0; k < kc; ++k) {
-                    const float16 bv = *(__local const float16*)bp;
+                    const float16 ${", ".join(f"b{v} = *(__local const float16*)(bp + {16 * v})" for v in range(NV))};
 % for r in range(MR):
-                    c${r} += ap[${r}] * bv;
+                    const float a${r} = ap[${r}];
+% for v in range(NV):
+                    c${r}_${v} = clnn_multiply_add(a${r}, b${v}, c${r}_${v});
+% endfor
 % endfor
                     ap += ${MR};
                     bp += ${NR};
                 }
+                __local float* to = Ct + block * ${t.NC} + panel;
+                if (k0 == k_first) {
 % for r in range(MR):
-                if (block + ${r} < mc) *(__local float16*)(Ct + (block + ${r}) * ${t.NC} + panel) += c${r};
+                    ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(NV))}
 % endfor
+                } else {
+% for r in range(MR):
+                    ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) += c{r}_{v};" for v in range(NV))}
+% endfor
+                }
             }
     }
     for (int i = 0; i < mc; ++i) {
         const int m = m0 + i;
         ${p.c.row("m", "cm")}
-        for (int j = 0; j < nc; ++j) {
-            const int n = n0 + j;
-            ${p.c.col("n", "cn")}
-            ${p.c.locate("cm", "cn", "ct", batch)}
-            ${store("c", "ct", f"Ct[i * {t.NC} + j]")}
+        for (int j0 = 0; j0 < nc; j0 += 16) {
+% if inner.extent >= 16 and p.c.window is None:
+            // 16 columns of one run: their places follow from the first one's
+            if (nc - j0 >= 16${"" if one_run else f" && {inner.extent} - (n0 + j0) % {inner.extent} >= 16"}) {
+                const int n = n0 + j0;
+                ${p.c.col("n", "cn")}
+                ${p.c.locate("cm", "cn", "first", batch)}
+                for (int j = 0; j < 16; ++j) {
+                    const index_t ct = first + ${"j" if inner.stride == 1 else f"(index_t)j * {inner.stride}"};
+                    ${store("c", "ct", f"Ct[i * {t.NC} + j0 + j]")}
+                }
+                continue;
+            }
+% endif
+            for (int j = j0; j < j0 + 16 && j < nc; ++j) {
+                const int n = n0 + j;
+                ${p.c.col("n", "cn")}
+                ${p.c.locate("cm", "cn", "ct", batch)}
+                ${store("c", "ct", f"Ct[i * {t.NC} + j]")}
+            }
         }
 % if has("row_sum"):
         if (n0 == 0) {
