@@ -84,6 +84,9 @@ def launch_gemm(
     ``tunables`` go over those chosen here.
     """
     gemm = replace(gemm, a=gemm.a.flattened, b=gemm.b.flattened, c=gemm.c.flattened)
+    if kind == "packed" and row_sum is None and gemm.c.row_contiguous:
+        # Cᵀ = Bᵀ Aᵀ, which is stored, and mostly read, along memory
+        gemm, a, b = Gemm(gemm.b.transposed, gemm.a.transposed, gemm.c.transposed, gemm.batch), b, a
     m, n, k = gemm.sizes
     problem = {"M": m, "N": n, "K": k, "batch": gemm.batch, "a": gemm.a, "b": gemm.b, "c": gemm.c}
     sums = {} if row_sum is None else {"row_sum": row_sum}

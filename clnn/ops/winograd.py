@@ -116,8 +116,8 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
     outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
     _check_workspace(elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
     inner = "channels" if image.spec.layout == NHWC and op.groups == 1 else "tiles"
-    # filters of one group lie as (K, C) or (C, K), whatever the product reads row by row
-    flip = inner == "channels" and not transposed
+    # filters of one group lie as (K, C) or (C, K): on CPUs along the rows of A or of B, which are read as they lie
+    flip = not transposed if inner == "channels" else transposed and context.target.is_cpu and op.groups == 1
     u = _transform(context, context.input(1), _Tiles(weights, (0, 0), 1, 1, 3), by.filters, "tiles" if flip else "channels")
     v = _transform(context, context.input(0), image, by.images, inner)
     filters = matrix(kg, cg, 1, k, kg * cg) if flip else matrix(kg, cg, cg, 1, kg * cg)

@@ -61,15 +61,25 @@ KERNEL = Kernel(
 depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
 MR, NV, NR = t.MR, t.NV, 16 * t.NV
-inner = next((d for d in reversed(p.c.cols) if d.extent > 1), p.c.cols[-1])
-one_run = sum(d.extent > 1 for d in p.c.cols) <= 1
+def inner(digits):
+    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+
+def one_run(digits):
+    return sum(d.extent > 1 for d in digits) <= 1
+last = inner(p.c.cols)
+# rows of A that lie along K are read where they are
+straight = p.a.window is None and one_run(p.a.cols) and inner(p.a.cols).stride == 1
 %>
 ${panels.functions()}
 ${signature}
 {
     typedef float8 loose8 __attribute__((aligned(4)));
     typedef float16 loose16 __attribute__((aligned(4)));
+% if straight:
+    index_t Ao[${t.MC}];                                                    // where each row of A starts
+% else:
     __local float Ap[${t.MC * t.KC + 8}] __attribute__((aligned(64)));      // [MC / MR][KC][MR]
+% endif
     __local float Bp[${t.NC * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
     __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the blocks of K
     const int m0 = get_group_id(1) * ${t.MC}, n0 = get_group_id(0) * ${t.NC};
@@ -82,13 +92,37 @@ ${signature}
     float sums[${t.MC}];
     for (int i = 0; i < ${t.MC}; ++i) sums[i] = 0.0f;
 % endif
+% if straight:
+    for (int i = 0; i < mc; ++i) {
+        const int m = m0 + i, k = 0;
+        ${p.a.row("m", "am")} ${p.a.col("k", "ak")} ${p.a.locate("am", "ak", "at", "g")}
+        Ao[i] = at;
+    }
+% endif
 % if p.splits > 1:
-    if (k_first >= k_last)
-        for (int i = 0; i < ${t.MC * t.NC}; ++i) Ct[i] = 0.0f;
+    if (k_first >= k_last) {        // nothing is left for this part
+        for (int block = 0; block < mc; block += ${MR})
+            for (int panel = 0; panel < nc; panel += ${NR}) {
+                __local float* to = Ct + block * ${t.NC} + panel;
+                for (int i = 0; i < ${MR}; ++i)
+                    for (int j = 0; j < ${NR}; ++j) to[i * ${t.NC} + j] = 0.0f;
+                ${finish()}
+            }
+    }
 % endif
 
     for (int k0 = k_first; k0 < k_last; k0 += ${t.KC}) {
         const int kc = k_last - k0 < ${t.KC} ? k_last - k0 : ${t.KC};
+% if straight:
+% if has("row_sum"):
+        if (n0 == 0)
+            for (int i = 0; i < mc; ++i) {
+                float part = 0.0f;
+                for (int j = 0; j < kc; ++j) part += a[Ao[i] + k0 + j];
+                sums[i] += part;
+            }
+% endif
+% else:
         for (int block = 0; block < mc; block += ${MR}) {
             const int rows = mc - block < ${MR} ? mc - block : ${MR};
             __local float* to = Ap + block * ${t.KC};
@@ -103,6 +137,7 @@ ${signature}
             }
 % endif
         }
+% endif
         for (int panel = 0; panel < nc; panel += ${NR}) {
             const int columns = nc - panel < ${NR} ? nc - panel : ${NR};
             __local float* to = Bp + panel * ${t.KC};
@@ -111,7 +146,13 @@ ${signature}
 
         for (int panel = 0; panel < nc; panel += ${NR})
             for (int block = 0; block < mc; block += ${MR}) {
+% if straight:
+% for r in range(MR):
+                __global const float* a${r} = a + Ao[block + ${r} < mc ? block + ${r} : mc - 1] + k0;
+% endfor
+% else:
                 __local const float* ap = Ap + block * ${t.KC};
+% endif
                 __local const float* bp = Bp + panel * ${t.KC};
 % for r in range(MR):
                 float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
@@ -120,12 +161,14 @@ ${signature}
                 for (int k = 0; k < kc; ++k) {
                     const float16 ${", ".join(f"b{v} = *(__local const float16*)(bp + {16 * v})" for v in range(NV))};
 % for r in range(MR):
-                    const float a${r} = ap[${r}];
+                    const float e${r} = ${f"a{r}[k]" if straight else f"ap[{r}]"};
 % for v in range(NV):
-                    c${r}_${v} = clnn_multiply_add(a${r}, b${v}, c${r}_${v});
+                    c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
 % endfor
 % endfor
+% if not straight:
                     ap += ${MR};
+% endif
                     bp += ${NR};
                 }
                 __local float* to = Ct + block * ${t.NC} + panel;
@@ -138,36 +181,45 @@ ${signature}
                     ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) += c{r}_{v};" for v in range(NV))}
 % endfor
                 }
+                if (k0 + ${t.KC} >= k_last) ${finish()}
             }
     }
-    for (int i = 0; i < mc; ++i) {
-        const int m = m0 + i;
-        ${p.c.row("m", "cm")}
-        for (int j0 = 0; j0 < nc; j0 += 16) {
-% if inner.extent >= 16 and p.c.window is None:
-            // 16 columns of one run: their places follow from the first one's
-            if (nc - j0 >= 16${"" if one_run else f" && {inner.extent} - (n0 + j0) % {inner.extent} >= 16"}) {
-                const int n = n0 + j0;
-                ${p.c.col("n", "cn")}
-                ${p.c.locate("cm", "cn", "first", batch)}
-                for (int j = 0; j < 16; ++j) {
-                    const index_t ct = first + ${"j" if inner.stride == 1 else f"(index_t)j * {inner.stride}"};
-                    ${store("c", "ct", f"Ct[i * {t.NC} + j0 + j]")}
-                }
-                continue;
-            }
-% endif
-            for (int j = j0; j < j0 + 16 && j < nc; ++j) {
-                const int n = n0 + j;
-                ${p.c.col("n", "cn")}
-                ${p.c.locate("cm", "cn", "ct", batch)}
-                ${store("c", "ct", f"Ct[i * {t.NC} + j]")}
-            }
-        }
 % if has("row_sum"):
-        if (n0 == 0) {
+    if (n0 == 0)
+        for (int i = 0; i < mc; ++i) {
+            const int m = m0 + i;
             ${store("row_sum", f"{batch} * {p.M} + m", "sums[i]")}
         }
 % endif
-    }
 }
+
+## Stores the finished block at ``to`` in Ct.
+<%def name="finish()">
+                for (int i = 0; i < (mc - block < ${MR} ? mc - block : ${MR}); ++i) {
+                    const int m = m0 + block + i;
+                    ${p.c.row("m", "cm")}
+% for v in range(NV):
+                    {
+                        const int n1 = n0 + panel + ${16 * v}, left = ${p.N} - n1;
+                        __local const float* line = to + i * ${t.NC} + ${16 * v};
+% if last.extent >= 16 and p.c.window is None:
+                        // 16 columns of one run: their places follow from the first one's
+                        if (left >= 16${"" if one_run(p.c.cols) else f" && {last.extent} - n1 % {last.extent} >= 16"}) {
+                            ${p.c.col("n1", "cn")}
+                            ${p.c.locate("cm", "cn", "first", batch)}
+                            for (int j = 0; j < 16; ++j) {
+                                const index_t ct = first + ${"j" if last.stride == 1 else f"(index_t)j * {last.stride}"};
+                                ${store("c", "ct", "line[j]")}
+                            }
+                        } else
+% endif
+                        for (int j = 0; j < 16 && j < left; ++j) {
+                            const int n = n1 + j;
+                            ${p.c.col("n", "cn")}
+                            ${p.c.locate("cm", "cn", "ct", batch)}
+                            ${store("c", "ct", "line[j]")}
+                        }
+                    }
+% endfor
+                }
+</%def>
