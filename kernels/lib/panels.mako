@@ -4,14 +4,15 @@ def inner(digits):
     return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
 
 def run_of(view, digits):
-    """(length, sliding) of the neighbours along the innermost digit that lie side by side in memory; sliding over an image or not."""
+    """(length, step) of the neighbours along the innermost digit that lie side by side in memory, or each second one does. The
+    step is 1 or 2 pixels of an image over which the view slides, and 0 where it does not move over an image."""
     digit, window = inner(digits), view.window
     if digit.stride == 1 and not digit.h and not digit.w:
-        return digit.extent, False
-    if window is not None and not digit.stride and not digit.h and digit.w == 1 and window.w_stride == 1 and (
+        return digit.extent, 0
+    if window is not None and not digit.stride and not digit.h and digit.w in (1, 2) and window.w_stride == 1 and (
         window.divide_h, window.divide_w) == (1, 1):
-        return digit.extent, True
-    return 1, False
+        return digit.extent, digit.w
+    return 1, 0
 %>
 <%def name="functions()">
 #ifndef CLNN_PANELS     // several kernels of one program may bring them
@@ -54,24 +55,31 @@ ${" ".join(f"const {'index_t' if x == 'o' else 'int'} c{x} = pack_{x}[{i}];" for
 ## element may be overwritten.
 <%def name="pack(view, pointer, width, first, count, to)">
 <%
-across, sliding_across = run_of(view, view.cols)
-along, sliding_along = run_of(view, view.rows)
-group = 16 if width % 16 == 0 and across >= 16 and not sliding_across else 8
+across, step_across = run_of(view, view.cols)
+along, step_along = run_of(view, view.rows)
+group = 16 if width % 16 == 0 and across >= 16 and not step_across else 8
 mode = "across" if across >= group and width % group == 0 else "along" if along >= 8 else ""
 one_run = sum(d.extent > 1 for d in view.rows) <= 1
 image = view.window
 
-def outside(sliding, lane):
+def outside(step, lane):
     """An element of a run that is not wholly on the image; ``at`` is where the run starts."""
-    if not sliding:
+    if not step:
         return "0.0f"
-    return f"(uint)at_h < {image.height}u && (uint)(at_w + {lane}) < {image.width}u ? {pointer}[at + {lane}] : 0.0f"
+    return (f"(uint)at_h < {image.height}u && (uint)(at_w + {step} * {lane}) < {image.width}u ? "
+            f"{pointer}[at + {step} * {lane}] : 0.0f")
 
-def whole(sliding, lanes):
-    """The condition that a run of ``lanes`` is wholly on the image."""
-    if not view.checked:
+def whole(step, lanes):
+    """The condition that all that is read for a run of ``lanes`` is on the image."""
+    if not view.checked and step < 2:
         return "true"
-    return "at_in" + (f" && at_w + {lanes - 1} < {image.width}" if sliding else "")
+    return ("at_in && " if view.checked else "") + (f"at_w + {step * lanes - 1} < {image.width}" if step else "true")
+
+def run(step, lanes):
+    """The elements of a run."""
+    if step < 2:
+        return f"*(__global const loose{lanes}*)({pointer} + at)"
+    return f"(*(__global const loose{2 * lanes}*)({pointer} + at)).even"
 %>
             index_t pack_o[${width}];
 % if image is not None:
@@ -90,9 +98,9 @@ def whole(sliding, lanes):
 % for i in range(0, width, group):
 <%
 last = i + group - 1
-same = [f"{count} > {last}", f"pack_o[{last}] - pack_o[{i}] == {0 if sliding_across else group - 1}"]
+same = [f"{count} > {last}", f"pack_o[{last}] - pack_o[{i}] == {0 if step_across else group - 1}"]
 if image is not None:
-    same += [f"pack_h[{last}] == pack_h[{i}]", f"pack_w[{last}] - pack_w[{i}] == {group - 1 if sliding_across else 0}"]
+    same += [f"pack_h[{last}] == pack_h[{i}]", f"pack_w[{last}] - pack_w[{i}] == {(group - 1) * step_across}"]
 %>
             const bool run${i} = ${" && ".join(same)};
 % endfor
@@ -103,10 +111,10 @@ if image is not None:
 % for i in range(0, width, group):
                 if (run${i}) {
                     ${column(view, i)}
-                    if (${whole(sliding_across, group)})
-                        *(__local loose${group}*)(line + ${i}) = *(__global const loose${group}*)(${pointer} + at);
+                    if (${whole(step_across, group)})
+                        *(__local loose${group}*)(line + ${i}) = ${run(step_across, group)};
                     else
-                        for (int l = 0; l < ${group}; ++l) line[${i} + l] = ${outside(sliding_across, "l")};
+                        for (int l = 0; l < ${group}; ++l) line[${i} + l] = ${outside(step_across, "l")};
                 } else
                     for (int i = ${i}; i < ${i + group}; ++i) {
                         ${column(view, "i")}
@@ -126,8 +134,8 @@ if image is not None:
 % for i in range(8):
                     {
                         ${column(view, min(start + i, width - 1))}
-                        if (${whole(sliding_along, 8)}) from${i} = *(__global const loose8*)(${pointer} + at);
-                        else from${i} = (float8)(${", ".join(outside(sliding_along, lane) for lane in range(8))});
+                        if (${whole(step_along, 8)}) from${i} = ${run(step_along, 8)};
+                        else from${i} = (float8)(${", ".join(outside(step_along, lane) for lane in range(8))});
                     }
 % endfor
                     clnn_transpose8(${", ".join(f"from{i}" for i in range(8))}, line + ${start}, ${width});
