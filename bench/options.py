@@ -24,6 +24,7 @@ class Options:
         batch: images per step; None leaves it to the suite.
         only: parts of names, one of which a case must have.
         modes: of the opponents' eager, graph and compile those that take part; all if empty.
+        limit: seconds that an opponent may take to prepare a case; None leaves it to the opponent.
     """
 
     device: Device
@@ -38,6 +39,7 @@ class Options:
     out: Path = RESULTS
     tag: str = ""
     modes: list[str] = field(default_factory=list)
+    limit: float | None = None
 
     @property
     def target_s(self) -> float:
@@ -87,12 +89,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="few cases and short turns: minutes, to see that everything runs")
     add("--batch", type=int, metavar="N", help="images per step (default: the suite's own, by kind of device)")
     add("--precision", type=_list, default=["fp32"], metavar="LIST", help="of fp32, tf32, fp16, bf16 (default fp32)")
-    add("--opponents", type=_list, metavar="LIST", 
+    add("--opponents", type=_list, metavar="LIST",
         help=f"of {', '.join(OPPONENTS)}, or none (default: those for the kind of device)")
     add("--modes", type=_list, default=[], metavar="LIST",
         help="PyTorch's modes, of eager, graph, compile (default all; compiling a network takes a minute and more)")
+    add("--limit", type=float, metavar="SECONDS",
+        help="what an opponent may take to prepare a case before it is ended (default 900, tinygrad 300)")
     add("--only", type=_list, default=[], metavar="LIST", help="cases whose name contains one of these")
-    add("--peak", type=_peaks, default={}, metavar="LIST", 
+    add("--peak", type=_peaks, default={}, metavar="LIST",
         help="peak GFLOP/s, such as fp32=67000,tf32=494000 (default: fp32 is measured)")
     add("--copy-gbs", type=float, metavar="N", help="copy bandwidth, GB/s read and written (default: measured)")
     add("--out", type=Path, default=RESULTS, metavar="FOLDER", help="where the JSON goes (default bench/results)")
@@ -118,4 +122,4 @@ def read_options(given: argparse.Namespace) -> Options:
         raise ArgumentError("unknown precision", where="--precision", got=", ".join(unknown), expected="fp32, tf32, fp16 or bf16")
     rounds = given.rounds or (3 if given.quick else 7)
     return Options(device, rounds, given.quick, given.batch, given.precision, chosen, given.only, given.peak, given.copy_gbs,
-                   given.out, given.tag, given.modes)
+                   given.out, given.tag, given.modes, given.limit)

@@ -48,7 +48,12 @@ def roofline(result: dict, precision: str) -> bytes | None:
     ridge = peak / copy
     low, high = min(*intensities, ridge / 4) / 1.5, max(*intensities, 4 * ridge) * 1.5
     axes.plot([low, ridge, high], [low * copy, peak, peak], color=INK, linewidth=1.4,
-              label=f"roof: {figure(peak)} GFLOP/s, {figure(copy)} GB/s")
+              label=f"roof: {figure(peak)} GFLOP/s, {figure(copy)} GB/s from memory")
+    cached = max(result["roofline"].get("reach_gbs", {}).values(), default=0.0)
+    if cached > copy:
+        low_cached = max(low, peak / cached / 16)
+        axes.plot([low_cached, peak / cached], [low_cached * cached, peak], color=INK, linewidth=1, linestyle=":",
+                  label=f"what caches hold: {figure(cached)} GB/s")
     series = (("best opponent", BEST, "D", best_opponent), ("clnn", CLNN, "o", own_entry))
     for name, colour, marker, entry in series:
         points = [(x, entry(case, precision)) for x, case in zip(intensities, cases, strict=True)]
@@ -57,7 +62,9 @@ def roofline(result: dict, precision: str) -> bytes | None:
             axes.scatter(*zip(*points, strict=True), s=26, color=colour, marker=marker, label=name, alpha=0.8, linewidths=0)
     axes.set(xscale="log", yscale="log", xlabel="flop per byte (every tensor touched once)", ylabel="GFLOP/s")
     axes.set_title(_title(result, precision, f"Roofline: {result['suite']}"), loc="left")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor=GRID)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return _png(fig)
 
 
@@ -107,29 +114,31 @@ def speedups(result: dict, precision: str) -> bytes | None:
     return _png(fig)
 
 
-def _grouped(result: dict, precision: str, value, label: str, title: str, line: float | None, form: str) -> bytes | None:
-    """Horizontal bars of every contestant, grouped by case."""
+def _grouped(result: dict, precision: str, value, label: str, title: str, line: float | None, form) -> bytes | None:
+    """Horizontal bars of every contestant, grouped by case; who has no bar in a case leaves no gap there."""
     names = labels(result, precision)
     cases = [case for case in result["cases"] if own_entry(case, precision)]
     if not cases:
         return None
-    height = 0.8 / len(names)
-    fig, axes = plt.subplots(figsize=(10, 1.4 + len(cases) * max(0.36, 0.19 * len(names))))
+    entries = [{e["label"]: e for e in case["results"] if e["label"] in names and not e["wrong"]} for case in cases]
+    lengths = [{name: length for name in names if name in found and (length := value(case, found[name])) is not None}
+               for case, found in zip(cases, entries, strict=True)]
+    most = max(map(len, lengths))
+    height = 0.8 / most
+    fig, axes = plt.subplots(figsize=(10, 1.4 + len(cases) * max(0.36, 0.19 * most)))
     shades = {who: itertools.cycle(colours) for who, colours in SHADES.items()}
-    other, greatest = itertools.cycle(UNKNOWN), 0.0
-    for number, name in enumerate(names):
-        entries = [(row, case, e) for row, case in enumerate(cases) for e in case["results"]
-                   if e["label"] == name and not e["wrong"]]
-        lengths = {row: value(case, e) for row, case, e in entries}
-        bars = {row: length for row, length in lengths.items() if length is not None}
+    other = itertools.cycle(UNKNOWN)
+    greatest = max((length for bars in lengths for length in bars.values()), default=1.0)
+    for name in names:
+        bars = {row: bars[name] for row, bars in enumerate(lengths) if name in bars}
         if not bars:
             continue
-        colour = next(shades.get(entries[0][2]["who"], other))
-        places = [row + (number - (len(names) - 1) / 2) * height for row in bars]
-        axes.barh(places, list(bars.values()), height * 0.92, label=short(name, precision), color=colour)
+        who = next(found[name]["who"] for found in entries if name in found)
+        orders = {row: list(lengths[row]).index(name) - (len(lengths[row]) - 1) / 2 for row in bars}
+        places = [row + order * height for row, order in orders.items()]
+        axes.barh(places, list(bars.values()), height * 0.92, label=short(name, precision), color=next(shades.get(who, other)))
         for place, length in zip(places, bars.values(), strict=True):
-            axes.text(length, place, f" {form.format(length)}", va="center", fontsize=7.5)
-        greatest = max([greatest, *bars.values()])
+            axes.text(length, place, f" {form(length)}", va="center", fontsize=7.5)
     if line is not None:
         axes.axvline(line, color=INK, linewidth=1)
     axes.set(xlabel=label, xlim=(0, greatest * 1.12), ylim=(len(cases) - 0.4, -0.6))
@@ -163,9 +172,10 @@ def plots(result: dict) -> list[tuple[str, bytes]]:
         if suite == "memory":
             found.append((f"copy-{precision}", _grouped(
                 result, precision, _of_copy, "% of the speed of a copy that moves as many bytes", "Operators bound by bandwidth",
-                100, "{:.0f}")))
+                100, lambda share: f"{share:.0f}")))
         if suite == "models":
             found.append((f"models-{precision}", _grouped(
-                result, precision, _relative, "speed relative to clnn", "Whole networks", 1, "{:.2f}")))
+                result, precision, _relative, "speed relative to clnn", "Whole networks", 1,
+                lambda ratio: f"{ratio:.2f}" if ratio >= 0.095 else f"{ratio:.1g}")))
         found.append((f"speedup-{suite}-{precision}", speedups(result, precision)))
     return [(name, png) for name, png in found if png]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -16,6 +19,7 @@ import numpy as np
 from bench.cases import Case
 
 ROOT = Path(__file__).resolve().parents[1]
+WORKER = [sys.executable, "-m", "bench.worker"]
 
 
 class Unable(Exception):
@@ -80,7 +84,9 @@ class Local:
         return self._ready[handle].peak_bytes()
 
     def release(self, handle: int) -> None:
-        del self._ready[handle]
+        """Let go of what a case holds, once nothing runs any more."""
+        self._ready.pop(handle).sync()
+        gc.collect()
         if hasattr(self.maker, "collect"):
             self.maker.collect()
 
@@ -89,30 +95,58 @@ class Local:
 
 
 class Remote:
-    """A contestant in a child process, which may have an environment of its own and may die without harm.
+    """A contestant in a child process, which may have an environment of its own and may die without harm: what it had prepared is
+    then Unable, and the next case gets a fresh process.
+
+    Args:
+        limit: seconds that one answer may take; a process that takes longer is ended.
+        wait: False to let it start while others do; ``about`` waits.
 
     Raises:
         Unable: if it does not start, with the reason.
     """
 
-    def __init__(self, name: str, environment: dict[str, str] | None = None):
+    def __init__(self, name: str, environment: dict[str, str] | None = None, limit: float | None = None, wait: bool = True):
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.name = name
+        self.name, self._limit = name, limit
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})}
+        self._about: dict | None = None
+        self._process = 0                               # counts the processes that there were
+        self._handles: dict[int, tuple[int, int]] = {}   # ours → number of the process, and its own
+        self._count = 0
+        self._spawn()
+        if wait:
+            _ = self.about
+
+    def _spawn(self) -> None:
         self._log = tempfile.TemporaryFile()        # noqa: SIM115 (closed with the child)
-        self._child = subprocess.Popen([sys.executable, "-m", "bench.worker", name], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, stderr=self._log, text=True,
-                                       env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(environment or {})})
-        self.about = self._answer()
+        self._child = subprocess.Popen([*WORKER, self.name], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=self._log, text=True, env=self._environment)
+        self._process += 1
+        self._greeted, self._ended, self._tainted = False, "", False
+
+    @property
+    def about(self) -> dict:
+        """Versions and device of the opponent."""
+        if not self._greeted:
+            self._greeted, self._about = True, self._answer()
+        assert self._about is not None
+        return self._about
 
     def _answer(self):
+        if self._limit and not select.select([self._child.stdout], [], [], self._limit)[0]:
+            self._end(f"took more than the {self._limit:.0f} s that it is given")
+            raise Unable(self._ended)
         line = self._child.stdout.readline()
         if not line:
             status = self._child.wait()
             self._log.seek(0)
             last = self._log.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise Unable(f"the process of {self.name} ended with status {status}: {' '.join(last)[:200]}")
+            self._end(f"the process of {self.name} ended with status {status}: {' '.join(last)[:200]}")
+            raise Unable(self._ended)
         found = json.loads(line)
         if "unable" in found:
+            self._tainted = self._tainted or found.get("unexpected", False)
             raise Unable(found["unable"])
         return found["result"]
 
@@ -120,35 +154,105 @@ class Remote:
         try:
             self._child.stdin.write(json.dumps([what, *arguments]) + "\n")
             self._child.stdin.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):
             pass                        # the answer is the reason
         return self._answer()
 
+    def _of(self, handle: int) -> int:
+        process, own = self._handles[handle]
+        if process != self._process or self._ended:
+            raise Unable(self._ended or f"the process of {self.name} had to be started anew")
+        return own
+
     def prepare(self, case: Case, variant: dict) -> tuple[int, dict]:
-        handle, facts = self._ask("prepare", case.to_json(), variant)
-        return handle, facts
+        if self._tainted and not self._handles:         # after an error that it did not expect, a device may be out of order
+            self._end("ended after an error")
+        if self._ended:
+            self._spawn()
+        _ = self.about
+        own, facts = self._ask("prepare", case.to_json(), variant)
+        self._count += 1
+        self._handles[self._count] = self._process, own
+        return self._count, facts
 
     def values(self, handle: int, output: int, indices: np.ndarray) -> np.ndarray:
-        return np.array(self._ask("values", handle, output, indices.tolist()), np.float64)
+        return np.array(self._ask("values", self._of(handle), output, indices.tolist()), np.float64)
 
     def time(self, handle: int, repeats: int) -> float:
-        return self._ask("time", handle, repeats)
+        return self._ask("time", self._of(handle), repeats)
 
     def device_seconds(self, handle: int, repeats: int) -> float | None:
-        return self._ask("device_seconds", handle, repeats)
+        return self._ask("device_seconds", self._of(handle), repeats)
 
     def peak_bytes(self, handle: int) -> int | None:
-        return self._ask("peak_bytes", handle)
+        return self._ask("peak_bytes", self._of(handle))
 
     def release(self, handle: int) -> None:
-        self._ask("release", handle)
+        """Never fails: a process that cannot let go of a case is ended."""
+        try:
+            self._ask("release", self._of(handle))
+        except Unable as error:
+            self._end(str(error))
+        finally:
+            del self._handles[handle]
+
+    def _end(self, reason: str) -> None:
+        if not self._ended:
+            self._ended = reason or "ended"
+            self._child.kill()
+            self._child.wait()
+            self._log.close()
 
     def close(self) -> None:
-        if self._child.poll() is None:
-            self._child.stdin.close()
-            try:
+        if not self._ended and self._child.poll() is None:
+            with contextlib.suppress(OSError):
+                self._child.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(10)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-        self._log.close()
+        self._end("closed")
+
+
+class Apart:
+    """A contestant with a process for each network and variant, so that none can take others down with it.
+
+    Those of one network are started side by side, and ended when the next one begins.
+    """
+
+    def __init__(self, name: str, environment: dict[str, str] | None, limit: float | None, variants: list[dict]):
+        self._make = lambda: Remote(name, environment, limit, wait=False)
+        first = self._make()
+        try:
+            self.about = first.about
+        finally:
+            first.close()
+        self._variants, self._group = variants, None
+        self._processes: dict[str, Remote] = {}
+
+    def prepare(self, case: Case, variant: dict) -> tuple[tuple[str, int], dict]:
+        if case.group != self._group:
+            self.close()
+            self._group = case.group
+            self._processes = {str(known): self._make() for known in self._variants}
+        key = str(variant)
+        handle, facts = self._processes[key].prepare(case, variant)
+        return (key, handle), facts
+
+    def values(self, handle: tuple[str, int], output: int, indices: np.ndarray) -> np.ndarray:
+        return self._processes[handle[0]].values(handle[1], output, indices)
+
+    def time(self, handle: tuple[str, int], repeats: int) -> float:
+        return self._processes[handle[0]].time(handle[1], repeats)
+
+    def device_seconds(self, handle: tuple[str, int], repeats: int) -> float | None:
+        return self._processes[handle[0]].device_seconds(handle[1], repeats)
+
+    def peak_bytes(self, handle: tuple[str, int]) -> int | None:
+        return self._processes[handle[0]].peak_bytes(handle[1])
+
+    def release(self, handle: tuple[str, int]) -> None:
+        self._processes[handle[0]].release(handle[1])
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            process.close()
+        self._processes = {}

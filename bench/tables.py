@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 TITLES = {"gemm": "Matrix products", "layers": "Convolution layers", "memory": "Operators bound by bandwidth",
           "models": "Whole networks", "overhead": "Host cost per launch", "start": "Start", "memory-use": "Device memory"}
 
+#: half a span of the rounds above which a time is not worth much
+UNSTEADY = 0.25
+
 
 @dataclass
 class Table:
@@ -91,8 +94,12 @@ def timing(entry: dict) -> str:
     """Median in milliseconds and half the span of the rounds in percent."""
     if entry["wrong"]:
         return f"wrong ({entry['error']:.0e})"
-    half = 50 * (entry["max_s"] - entry["min_s"]) / entry["median_s"]
-    return f"{figure(entry['median_s'] * 1e3)} ±{half:.0f} %"
+    return f"{figure(entry['median_s'] * 1e3)} ±{100 * half_span(entry):.0f} %"
+
+
+def half_span(entry: dict) -> float:
+    """Half the span of the rounds, as a share of their median."""
+    return (entry["max_s"] - entry["min_s"]) / entry["median_s"] / 2
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------------
@@ -154,10 +161,34 @@ def _notes(result: dict, precision: str, roof: str) -> list[str]:
     if errors:
         notes.append(f"clnn's largest error is {max(errors):.1e} of the reference's largest value; above "
                      f"{result['tolerance'][precision]:g} a time does not count.")
-    reasons = {f"{s['who']} {s['variant']['precision']}: {s['reason']}" for case in result["cases"] for s in case["skipped"]
-               if s["variant"]["precision"] == precision}
-    notes += [f"Skipped: {reason}" for reason in sorted(reasons)[:8]]
-    return notes + absences(result)
+    return notes + _unsteady(result, precision) + _skips(result, precision) + absences(result)
+
+
+def _unsteady(result: dict, precision: str) -> list[str]:
+    """A warning where rounds differ so much that ratios mean little."""
+    spans = [half_span(e) for case in result["cases"] for e in (own_entry(case, precision), best_opponent(case, precision)) if e]
+    many = sum(span > UNSTEADY for span in spans)
+    if 4 * many <= len(spans):
+        return []
+    return [f"The rounds of {many} of {len(spans)} of these times differ by more than ±{100 * UNSTEADY:.0f} %: "
+            "the machine was busy; measure again."]
+
+
+def _skips(result: dict, precision: str) -> list[str]:
+    """Who was skipped where, and why; cases with the same reason in one line."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for case in result["cases"]:
+        for skip in case["skipped"]:
+            v = skip["variant"]
+            if v["precision"] == precision:
+                layout = v.get("layout", "") if skip["who"].startswith("torch") else ""
+                who = " ".join(filter(None, [skip["who"], layout, v["mode"] if v.get("mode") != "eager" else ""]))
+                found.setdefault((who, skip["reason"]), []).append(case["name"])
+    lines = []
+    for (who, reason), names in found.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        lines.append(f"Skipped: {who} in {', '.join(names[:3])}{more}: {reason}")
+    return lines[:12]
 
 
 def absences(result: dict) -> list[str]:

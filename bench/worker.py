@@ -27,7 +27,7 @@ def _guarded(function, *arguments) -> dict:
     except Unable as error:
         return {"unable": str(error)}
     except Exception as error:          # out of memory, an unsupported shape, a compiler's complaint: all are reasons to skip
-        return {"unable": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        return {"unable": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", "unexpected": True}
 
 
 def serve(name: str) -> None:

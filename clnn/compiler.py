@@ -20,7 +20,7 @@ from .runtime import Device, Executable, select_device, session
 from .runtime.program import KernelBuildError
 from .runtime.session import Session
 from .step import Step
-from .tune import apply_choices
+from .tune import DeviceCosts, apply_choices
 
 DTYPES = {"f": "float32", "i": "int32", "u": "int32", "b": "int32"}
 PRECISIONS = ("fp32",)
@@ -54,12 +54,18 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
     return graph, results
 
 
+def optimise(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Graph:
+    """The graph after all passes, with what was measured on the device put in."""
+    graph = run_passes(graph, target_session.target, passes, DeviceCosts(target_session, config.tune != "off"))
+    apply_choices(graph, target_session, config.tune)
+    return graph
+
+
 def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tuple[Graph, Executable]:
     """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the
     next one, with a message."""
     target = target_session.target
-    graph = run_passes(graph, target, passes)
-    apply_choices(graph, target_session, config.tune)
+    graph = optimise(graph, target_session, passes)
     banned: dict[int, frozenset[str]] = {}
     while True:
         plan = make_plan(graph, target)
@@ -73,7 +79,7 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
                 if node in culprits:
                     banned[number] = banned.get(number, frozenset()) | {node.lowering}
                     failed = node.lowering
-                    offer_for(node, target, banned[number])
+                    offer_for(node, target, banned[number], DeviceCosts(target_session))
                     print(
                         f"clnn: {node.path} {node.op.name}: {failed} does not build on {target.name}, using {node.lowering}",
                         file=sys.stderr,
@@ -211,6 +217,16 @@ def compile(
         A :class:`clnn.step.Step`: ``run(x)`` → output, or ``run(x, target)`` → (loss, output).
     """
     check_precision(precision)
+    graph, passes, state = program(model, input_spec, loss, optimizer, freeze)
+    final, executable = build(graph, open_session(device), passes)
+    return Step(final, executable, state, optimizer)
+
+
+def program(
+    model: Callable, input_spec, loss: str | Callable | None = None, optimizer=None, freeze: bool = False
+) -> tuple[Graph, Sequence[Pass], StepState]:
+    """The graph of a model before all passes, the passes that it needs, and the counters that it reads; the arguments are those
+    of :func:`compile`."""
     _named(model)
     if optimizer is not None and loss is None:
         raise ArgumentError("an optimizer needs a loss", where="compile")
@@ -233,8 +249,7 @@ def compile(
             append_training(graph, value, [v.source for v in graph.variables], optimizer, rate, step)
         graph.outputs = [value, output]
         passes = TRAINING
-    final, executable = build(graph, open_session(device), passes)
-    return Step(final, executable, state, optimizer)
+    return graph, passes, state
 
 
 def _target_spec(output: Value, loss: str | Callable) -> TensorSpec:

@@ -44,6 +44,12 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def _short(text: str) -> str:
+    if not 0 < len(text) <= 23:
+        raise ValueError(text)
+    return text
+
+
 @dataclass(frozen=True)
 class Knob:
     """One environment variable: its name, how its text is read, the default text and what it does."""
@@ -56,7 +62,8 @@ class Knob:
 
 
 KNOBS: dict[str, Knob] = {
-    "device": Knob("CLNN_DEVICE", str, "auto", "default device: 'auto', a part of a name, or platform:device", "text"),
+    "device": Knob("CLNN_DEVICE", str, "auto",
+                   "default device: auto, a kind such as cpu, a part of a name, pocl, or platform:device", "text"),
     "debug": Knob("CLNN_DEBUG", int, "0", "1 plan, 2 time per kernel, 3 lowerings, 4 source, 5 the graph after each pass",
                   "a whole number"),
     "validate": Knob("CLNN_VALIDATE", _boolean, "0", "re-run every launch's operator against its numpy reference", "0 or 1"),
@@ -71,8 +78,9 @@ KNOBS: dict[str, Knob] = {
     "winograd": Knob("CLNN_WINOGRAD", _one_of("auto", "off", "f2", "f4"), "auto",
                      "Winograd convolutions: off, f2 (2×2 tiles, a direct sum's error) or f4 (4×4, faster, three times that)",
                      "auto, off, f2 or f4"),
-    "pocl_cpu": Knob("CLNN_POCL_CPU", str, "auto",
-                     "the CPU that PyPI's PoCL compiles for: auto corrects a name its compiler refuses or is slow with; off; or LLVM's name",
+    "pocl_cpu": Knob("CLNN_POCL_CPU", _short, "auto",
+                     "the CPU that PyPI's PoCL compiles for: auto corrects a name its compiler refuses or is slow with; off; "
+                     "or LLVM's name",
                      "auto, off or a name of at most 23 characters"),
     "tune": Knob("CLNN_TUNE", _one_of("off", "lookup", "search"), "lookup",
                  "off: built-in choices; lookup: use what was measured; search: also measure what was not",

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Opponent:
-    """A name, what its process gets in its environment, the devices that it is for, and the suites in which it takes part."""
+    """Someone to be measured against.
+
+    Attributes:
+        environment: what its process gets in its environment.
+        kinds: the devices that it is for.
+        suites: those in which it takes part.
+        apart: suites in which every network and variant gets a process of its own.
+        limit: seconds that it may take to prepare a case; compilers are slow now and then, and a suite must end.
+    """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("gpu", "cpu")
     suites: tuple[str, ...] = ("gemm", "layers", "memory", "models")
+    apart: tuple[str, ...] = ()
+    limit: float = 900
 
     def variants(self, suite: str, precisions: list[str]) -> list[dict]:
         """Precision, layout and mode of each."""
@@ -32,10 +42,10 @@ class Opponent:
 TUNED_MALLOC = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "1000000000"}
 
 OPPONENTS = {opponent.name: opponent for opponent in (
-    Opponent("torch-cuda", {}, ("gpu",)),
+    Opponent("torch-cuda", {}, ("gpu",), apart=("models",)),
     Opponent("torch-cpu", {}, ("cpu",)),
     Opponent("torch-cpu-tuned", TUNED_MALLOC, ("cpu",)),
-    Opponent("tinygrad", {"DEV": "CL"}, suites=("gemm", "layers", "memory")),
+    Opponent("tinygrad", {"DEV": "CL"}, limit=300),
     Opponent("numpy", {}, ("cpu",), ("gemm",)),
 )}
 

@@ -38,6 +38,7 @@ class PyTorch:
     def collect(self) -> None:
         """Give the memory of finished cases back to the device."""
         if self.device.type == "cuda":
+            torch.cuda.synchronize()
             torch.compiler.reset()
             torch.cuda.empty_cache()
 
@@ -144,6 +145,8 @@ class PyTorch:
         return torch.autocast(self.device.type, DTYPES[precision], enabled=precision in ("fp16", "bf16"))
 
     def _graphed(self, run: Callable[[], object]) -> Callable[[], object]:
+        """Replays what ``run`` does. A graph does not own what was there before it was captured (parameters, inputs, the
+        optimizer's state), so it keeps ``run``, which does."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -151,8 +154,11 @@ class PyTorch:
                 run()
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(graph):
-            run()
-        return graph.replay
+            kept = run()
+
+        def replay(owner=(run, kept, stream)):
+            graph.replay()
+        return replay
 
     def _inference(self, model, x: torch.Tensor, variant: dict) -> Prepared:
         model.eval()

@@ -47,8 +47,11 @@ def _row(case, sides) -> dict:
         except Unable as error:
             row[f"{name} skipped"] = str(error)[:200]
             continue
-        side.time(handle, 1)
-        row[f"{name} peak MiB"] = _mib(side.peak_bytes(handle))
+        try:
+            side.time(handle, 1)
+            row[f"{name} peak MiB"] = _mib(side.peak_bytes(handle))
+        except Unable as error:
+            row[f"{name} skipped"] = str(error)[:200]
         if name == "clnn":
             row |= {"arena MiB": _mib(facts["arena_bytes"]), "sum of temporaries MiB": _mib(facts["temporary_bytes"]),
                     "arena / sum": round(facts["arena_bytes"] / max(facts["temporary_bytes"], 1), 3)}

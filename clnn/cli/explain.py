@@ -34,16 +34,18 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _lowerings(graph, session) -> None:
-    """Chosen and refused lowerings, with what the tuner knows and the time that the device's peak speeds allow."""
+    """Chosen and refused lowerings, with what the tuner knows and the estimate of the cost model."""
     from ..tune.estimate import estimate
     console.heading("lowerings")
+    for note in graph.notes:
+        console.output().print(f"layouts: {note}")
     rows = []
     for node in graph.nodes:
         if node.offer is not None and node.offer.launches:
             refused = "; ".join(f"not {name}: {reason}" for name, reason in node.refusals)
-            bound = f"{1e3 * estimate(node, session):.3g}"
-            rows.append((node.path or "-", node.op.name, node.lowering, bound, node.note or "-", refused))
-    console.table(("layer", "operator", "lowering", "bound ms", "tuned", "refused"), rows, right=("bound ms",))
+            guess = f"{1e3 * estimate(node, session):.3g}"
+            rows.append((node.path or "-", node.op.name, node.lowering, guess, node.note or "-", refused))
+    console.table(("layer", "operator", "lowering", "estimate ms", "tuned", "refused"), rows, right=("estimate ms",))
 
 
 def _launches(plan) -> None:

@@ -122,13 +122,23 @@ def _shape_of(data: str, model: str, root: str | None) -> tuple[tuple[int, ...],
 def compile_subject(subject: Subject, given: argparse.Namespace):
     """The compiled program of a subject: a :class:`clnn.step.Step`."""
     from ..compiler import compile
+    return compile(*_purpose(subject, given), device=given.device)
+
+
+def graph_of_subject(subject: Subject, given: argparse.Namespace, session):
+    """The graph of a subject after all passes, without building anything."""
+    from ..compiler import optimise, program
+    graph, passes, _ = program(*_purpose(subject, given))
+    return optimise(graph, session, passes)
+
+
+def _purpose(subject: Subject, given: argparse.Namespace) -> tuple:
+    """Model, shape, loss and optimizer, as :func:`clnn.compiler.compile` takes them."""
     from ..optim import SGD
     shape = (given.batch_size, *subject.sample)
     if given.inference:
-        subject.model.eval()
-        return compile(subject.model, shape, device=given.device)
-    subject.model.train()
-    return compile(subject.model, shape, loss="cross_entropy", optimizer=SGD(0.01, momentum=0.9), device=given.device)
+        return subject.model.eval(), shape, None, None
+    return subject.model.train(), shape, "cross_entropy", SGD(0.01, momentum=0.9)
 
 
 def describe(subject: Subject, given: argparse.Namespace, step) -> list[tuple[str, object]]:

@@ -81,6 +81,8 @@ class Graph:
         #: (seed, step), whole-number variables that random operators read; without them both are 0
         self.random: tuple[Variable, Variable] | None = None
         self.salts = 0
+        #: what passes have to say about their choices
+        self.notes: list[str] = []
         self._variables: dict[int, Value] = {}
         self._scopes: list[str] = []
         self._counter = 0
@@ -148,7 +150,7 @@ class Graph:
     def clone(self) -> Graph:
         """An independent copy that shares variables and constants."""
         copy, mapped = Graph(), {}
-        copy._counter = self._counter
+        copy._counter, copy.notes = self._counter, list(self.notes)
         for value in self.inputs:
             mapped[value] = copy.input(value.spec, value.name)
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..codegen.expr import arg, call, mul
 from ..codegen.lowering import Context, Lowering
-from ..codegen.views import Digit, View
+from ..codegen.views import Digit, View, matrix
 from ..errors import ArgumentError
 from ..ir import NHWC, ROW, Op, Sample, TensorSpec, Value
 from ..ir.op import distinct
+from ..target import Target
 from .pointwise import pointwise
 from .shape import expand, reshape
 from .tracing import Tensor, apply, as_value, axes_tuple, graph_of
@@ -91,9 +92,26 @@ def reduction_view(x: TensorSpec, axes: tuple[int, ...]) -> View:
 def emit_rows(op: Reduce, context: Context) -> None:
     (x,) = context.inputs
     view = reduction_view(x, op.axes)
+    source, parts = context.input(0), _parts(view, context.target)
+    if parts > 1:       # few long rows would leave most of the device idle
+        outer, *inner = view.cols
+        divided = View((*view.rows, Digit(parts, outer.stride * (outer.extent // parts))),
+                       (Digit(outer.extent // parts, outer.stride), *inner), view.window, view.batch, view.base)
+        rows, cols = divided.shape
+        made = context.scratch((rows,))
+        context.launch("reduce/rows", {"rows": rows, "cols": cols, "x": divided, "kind": op.kind}, {"x": source}, {"y": made})
+        source, view = made, matrix(rows // parts, parts, parts, 1)
     rows, cols = view.shape
-    context.launch("reduce/rows", {"rows": rows, "cols": cols, "x": view, "kind": op.kind},
-                   {"x": context.input(0)}, {"y": context.output(0)})
+    context.launch("reduce/rows", {"rows": rows, "cols": cols, "x": view, "kind": op.kind}, {"x": source},
+                   {"y": context.output(0)})
+
+
+def _parts(view: View, target: Target) -> int:
+    """Into how many equal parts the rows are cut, each reduced on its own: enough for 8 work-groups per compute unit of a GPU."""
+    rows, cols = view.shape
+    outer = view.cols[0].extent
+    wanted = min(8 * target.compute_units // max(rows, 1), cols // 4096)
+    return 1 if target.is_cpu else next((parts for parts in range(min(wanted, outer), 1, -1) if outer % parts == 0), 1)
 
 
 def _reduce(kind: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool) -> Value:

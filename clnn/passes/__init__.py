@@ -10,6 +10,7 @@ from ..ir import Graph, verify
 from ..target import Target
 from .assign_layouts import assign_layouts
 from .choose_lowerings import choose_lowerings
+from .costs import Costs
 from .eliminate_dead_code import eliminate_dead_code
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
@@ -23,6 +24,8 @@ from .merge_duplicates import merge_duplicates
 from .simplify_views import simplify_views
 
 Pass = Callable[[Graph, Target], Graph]
+#: passes that weigh times, if they are told them
+WEIGHING: tuple[Callable, ...] = (assign_layouts, choose_lowerings)
 
 #: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise
 #: chains before
@@ -36,11 +39,12 @@ FROZEN: tuple[Pass, ...] = (freeze_variables, eliminate_dead_code, fold_batch_no
 TRAINING: tuple[Pass, ...] = (*_COMMON, fuse_cross_entropy, fuse_bias_gradient, simplify_views, eliminate_dead_code, *_FUSION)
 
 
-def run_passes(graph: Graph, target: Target, passes: Sequence[Pass]) -> Graph:
-    """Apply the passes in order, verifying the graph after each."""
+def run_passes(graph: Graph, target: Target, passes: Sequence[Pass], costs: Costs | None = None) -> Graph:
+    """Apply the passes in order, verifying the graph after each. ``costs`` are the times by which layouts and lowerings are
+    weighed; without them built-in orders count."""
     verify(graph)
     for apply in passes:
-        graph = apply(graph, target)
+        graph = apply(graph, target, costs) if apply in WEIGHING else apply(graph, target)
         verify(graph, after=apply.__name__)
         if config.debug >= 5:
             print(f"-- after {apply.__name__}\n{graph}\n", file=sys.stderr, flush=True)

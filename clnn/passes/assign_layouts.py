@@ -2,32 +2,196 @@
 
 from __future__ import annotations
 
+import math
+
+from ..codegen.lowering import Offer
 from ..config import config
 from ..errors import ArgumentError, LoweringError
-from ..ir import NHWC, ROW, Graph, Layout, Node, Value
+from ..ir import NHWC, ROW, Graph, Layout, Node, Op, Value
 from ..ops.relayout import Relayout
 from ..ops.shape import Reshape
 from ..target import Target
+from .costs import Costs, Specs
+from .layout_search import Option, Tensor, search, total_of
 
 PREFERENCES = {"auto": ROW, "NCHW": ROW, "NHWC": NHWC}
+#: what another layout must promise to take the place of row-major order: times are not known better than this
+WORTHWHILE = 0.95
+
+Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
 
 
-def assign_layouts(graph: Graph, target: Target) -> Graph:
-    """Walk the nodes in order; each takes the cheapest layouts that one of its lowerings offers.
+def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None) -> Graph:
+    """Give every node the layouts in which all nodes and the relayouts between them take the least time together.
 
-    The cost is the bytes of the relayouts that the choice needs now, with a bonus for results in the preferred layout
-    (``CLNN_LAYOUT``). Inputs, variables and outputs of the graph stay row-major.
+    Where times are not known (``costs`` is None), or ``CLNN_LAYOUT`` names a layout, bytes that must be moved are weighed against
+    bytes that do not lie in the preferred layout. Inputs, variables and outputs of the graph stay row-major.
     """
     if config.layout not in PREFERENCES:
         raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(PREFERENCES))
-    preferred = PREFERENCES[config.layout]
     graph = graph.clone()
+    offered = _Offered(target)
+    ways = [offered.of(node) for node in graph.nodes]
+    if all(len(found) == 1 for found in ways):
+        chosen = [0] * len(ways)
+    elif costs is None or config.layout != "auto":
+        chosen = _by_bytes(graph, ways, PREFERENCES[config.layout])
+    else:
+        chosen, note = _by_seconds(graph, ways, costs)
+        graph.notes.append(note)
+    return _insert(graph, [list(found)[number] for found, number in zip(ways, chosen, strict=True)])
+
+
+# -- what each node could do --------------------------------------------------------------------------------------------
+
+class _Offered:
+    """The layouts in which some lowering really offers to run a node, with these offers; equal nodes are asked once."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self._known: dict[tuple, dict[Layouts, list[Offer]]] = {}
+
+    def of(self, node: Node) -> dict[Layouts, list[Offer]]:
+        if isinstance(node.op, Reshape):
+            return {((ROW,), (ROW,)): []}
+        inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
+        key = (node.op, inputs, outputs)
+        if key not in self._known:
+            self._known[key] = self._ask(node, inputs, outputs)
+        return self._known[key]
+
+    def _ask(self, node: Node, inputs: Specs, outputs: Specs) -> dict[Layouts, list[Offer]]:
+        found: dict[Layouts, list[Offer]] = {}
+        reasons = []
+        wanted = config.lowering.get(node.op.name)
+        forced: set[Layouts] = set()
+        for lowering in sorted(node.op.lowerings, key=lambda lowering: lowering.name != wanted):
+            for given, made in lowering.layouts(node.op, inputs, outputs):
+                given, made = tuple(given), tuple(made)
+                fits = all(layout.fits(spec.shape) for layout, spec in
+                           zip((*given, *made), (*inputs, *outputs), strict=True))
+                if not fits or (given, made) in forced:
+                    continue
+                try:
+                    offer = lowering.offer(node.op, laid(inputs, given), laid(outputs, made), self.target,
+                                           forced=lowering.name == wanted)
+                except LoweringError as error:
+                    reasons.append(f"{lowering.name}: {error.what}")
+                    continue
+                found.setdefault((given, made), []).append(offer)
+                if lowering.name == wanted:
+                    forced.add((given, made))
+        if not found:
+            raise LoweringError("no lowering applies in any layout", where=f"{node.path} {node.op.name}", got="; ".join(reasons))
+        return found
+
+
+def laid(specs: Specs, layouts: tuple[Layout, ...]) -> Specs:
+    """Specs with these layouts."""
+    return tuple(spec.with_layout(layout) for spec, layout in zip(specs, layouts, strict=True))
+
+
+# -- weighing -----------------------------------------------------------------------------------------------------------
+
+def _tensors(graph: Graph, move) -> list[Tensor]:
+    """The values of a graph for the search; those that can lie in one way only are left out."""
+    found: dict[Value, Tensor] = {}
+    for number, node in enumerate(graph.nodes):
+        for slot, value in enumerate(node.outputs):
+            found[value] = Tensor(move(value.spec), None, (number, slot))
+        for slot, value in enumerate(node.inputs):
+            if value not in found:
+                found[value] = Tensor(move(value.spec), value.spec.layout)
+            found[value].readers.append((number, slot))
+    for value in graph.outputs:
+        if value in found:
+            found[value].wanted = (ROW,)
+    for old, new in graph.updates.items():
+        if new in found:
+            found[new].wanted = (*dict.fromkeys((*found[new].wanted, old.spec.layout)),)
+    return [tensor for value, tensor in found.items() if value.spec.rank == 4]
+
+
+def _uniform(options: list[list[Option]], layout: Layout) -> list[int]:
+    """For every node the cheapest of the options that have most tensors in this layout."""
+    return [min(range(len(its)), key=lambda n: (-sum(lies == layout for lies in (*its[n].given, *its[n].made)), its[n].cost, n))
+            for its in options]
+
+
+def _present(graph: Graph, ways: list[dict[Layouts, list[Offer]]]) -> list[int]:
+    """The layouts that the graph has already."""
+    found = []
+    for node, its in zip(graph.nodes, ways, strict=True):
+        now = (tuple(v.spec.layout for v in node.inputs), tuple(v.spec.layout for v in node.outputs))
+        found.append(list(its).index(now) if now in its else 0)
+    return found
+
+
+def _by_bytes(graph: Graph, ways: list[dict[Layouts, list[Offer]]], preferred: Layout) -> list[int]:
+    options = []
+    for node, its in zip(graph.nodes, ways, strict=True):
+        options.append([Option(given, made, 8.0 * sum(v.spec.nbytes for v, layout in zip(node.outputs, made, strict=True)
+                                                      if v.spec.rank == 4 and layout != preferred) + 1e-3 * rank)
+                        for rank, (given, made) in enumerate(its)])
+    starts = [_present(graph, ways), _uniform(options, preferred)]
+    return search(options, _tensors(graph, lambda spec: 2.0 * spec.nbytes), starts)[0]
+
+
+def _by_seconds(graph: Graph, ways: list[dict[Layouts, list[Offer]]], costs: Costs) -> tuple[list[int], str]:
+    known: dict[tuple, list[Option]] = {}
+    options = []
+    for node, its in zip(graph.nodes, ways, strict=True):
+        inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
+        key = (node.op, inputs, outputs)
+        if key not in known:
+            known[key] = _priced(node.op, inputs, outputs, its, costs)
+        options.append(known[key])
+    tensors = _tensors(graph, costs.relayout)
+    layouts = list(dict.fromkeys([ROW, *(lies for its in options for option in its for lies in (*option.given, *option.made))]))
+    uniform = {layout: _uniform(options, layout) for layout in layouts}
+    plain = uniform[ROW]
+    totals = {layout: total_of(options, tensors, chosen) for layout, chosen in uniform.items()}
+    chosen, total = search(options, tensors, [_present(graph, ways), *uniform.values()])
+    if total > WORTHWHILE * totals[ROW]:
+        chosen, total = search(options, tensors, [plain]) if total > totals[ROW] else (plain, totals[ROW])
+    return chosen, _told(options, chosen, total, totals)
+
+
+def _priced(op: Op, inputs: Specs, outputs: Specs, ways: dict[Layouts, list[Offer]], costs: Costs) -> list[Option]:
+    """What each way costs: as measured, else as estimated. Where other layouts of the same operator were measured, its estimates
+    are corrected by what they were off there, so that optimism about the unknown does not win."""
+    if len(ways) == 1:
+        return [Option(*layouts, 0.0) for layouts in ways]      # there is no choice, so it does not matter
+    estimates, times = [], []
+    for (given, made), offers in ways.items():
+        specs = laid(inputs, given), laid(outputs, made)
+        estimates.append(min((costs.estimate(op, *specs, offer) for offer in offers), default=0.0))
+        times.append(costs.measured(op, *specs))
+    off = [time / guess for time, guess in zip(times, estimates, strict=True) if time is not None and guess > 0]
+    correction = math.exp(sum(map(math.log, off)) / len(off)) if off else 1.0
+    return [Option(*layouts, correction * guess if time is None else time)
+            for layouts, guess, time in zip(ways, estimates, times, strict=True)]
+
+
+def _told(options: list[list[Option]], chosen: list[int], total: float, totals: dict[Layout, float]) -> str:
+    """What was chosen against what, for people."""
+    used = {layout: sum(layout in its[number].made for its, number in zip(options, chosen, strict=True) if len(its) > 1)
+            for layout in totals}
+    name = " and ".join(f"{layout} ({count} nodes)" if sum(map(bool, used.values())) > 1 else str(layout)
+                        for layout, count in used.items() if count) or str(ROW)
+    others = ", ".join(f"all {layout} {1e3 * seconds:.3g} ms" for layout, seconds in totals.items())
+    return f"{name} {1e3 * total:.3g} ms against {others} (nodes with a choice, and relayouts)"
+
+
+# -- rewriting ----------------------------------------------------------------------------------------------------------
+
+def _insert(graph: Graph, layouts: list[Layouts]) -> Graph:
+    """The graph with these layouts of its nodes, and relayouts where a value is read in another one."""
     copies: dict[tuple[Value, Layout], Value] = {}
     nodes, graph.nodes = graph.nodes, []
     same: dict[Value, Value] = {}
-    for node in nodes:
+    for node, (given, made) in zip(nodes, layouts, strict=True):
         node.inputs = tuple(same.get(value, value) for value in node.inputs)
-        given, made = _cheapest(node, target, preferred, copies)
         inputs = [_in_layout(graph, value, layout, copies, node.path) for value, layout in zip(node.inputs, given, strict=True)]
         specs = [value.spec.with_layout(layout) for value, layout in zip(node.outputs, made, strict=True)]
         twin = graph.append(node.op, inputs, specs, node.path)
@@ -36,34 +200,6 @@ def assign_layouts(graph: Graph, target: Target) -> Graph:
     graph.outputs = [_in_layout(graph, value, ROW, copies, "outputs") for value in graph.outputs]
     graph.updates = {old: _in_layout(graph, new, old.spec.layout, copies, old.name) for old, new in graph.updates.items()}
     return graph
-
-
-def _cheapest(node: Node, target: Target, preferred: Layout, copies: dict) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-    """(input layouts, output layouts) with the least cost among those that some lowering really offers."""
-    if isinstance(node.op, Reshape):
-        return (ROW,), (ROW,)
-    best, reasons = None, []
-    inputs, outputs = [v.spec for v in node.inputs], [v.spec for v in node.outputs]
-    for rank, lowering in enumerate(node.op.lowerings):
-        for given, made in lowering.layouts(node.op, tuple(inputs), tuple(outputs)):
-            if not all(layout.fits(s.shape) for layout, s in zip((*given, *made), (*inputs, *outputs), strict=True)):
-                continue
-            moved = sum(s.nbytes for v, s, layout in zip(node.inputs, inputs, given, strict=True)
-                        if s.layout != layout and (v, layout) not in copies)
-            liked = sum(s.nbytes for s, layout in zip(outputs, made, strict=True) if s.rank == 4 and layout != preferred)
-            cost = (2 * moved + 3 * liked, rank)
-            if best is not None and cost >= best[0]:
-                continue
-            try:
-                lowering.offer(node.op, tuple(s.with_layout(layout) for s, layout in zip(inputs, given, strict=True)),
-                               tuple(s.with_layout(layout) for s, layout in zip(outputs, made, strict=True)), target)
-            except LoweringError as error:
-                reasons.append(f"{lowering.name}: {error.what}")
-                continue
-            best = (cost, given, made)
-    if best is None:
-        raise LoweringError("no lowering applies in any layout", where=f"{node.path} {node.op.name}", got="; ".join(reasons))
-    return tuple(best[1]), tuple(best[2])
 
 
 def _in_layout(graph: Graph, value: Value, layout: Layout, copies: dict[tuple[Value, Layout], Value], path: str) -> Value:

@@ -9,8 +9,11 @@ from ..config import config
 from ..errors import DeviceError
 from ..target import Target
 from .opencl import INSTALL, cl
-from .pocl import correct_cpu
+from .pocl import PLATFORM, correct_cpu
 from .probes import probe
+
+#: names by which users know a platform that calls itself otherwise
+ALIASES = {"pocl": PLATFORM}
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
 
     Args:
         wanted: ``auto`` (discrete GPU, GPU, accelerator, CPU, in this order), a kind (``gpu``, ``cpu``, ``accelerator``), a
-            part of a device's or platform's name, or
-            ``platform:device`` with numbers or name parts; None means ``CLNN_DEVICE``.
+            part of a device's or platform's name, or ``platform:device`` with numbers or name parts; None means
+            ``CLNN_DEVICE``. ``pocl`` names the platform that calls itself "Portable Computing Language".
         among: the devices to choose from, all by default.
 
     Raises:
@@ -110,8 +113,12 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
     if wanted == "auto":
         return min(present, key=_preference)
 
+    def within(part: str, name: str) -> bool:
+        alias = ALIASES.get(part.lower())
+        return part.lower() in name.lower() or (alias is not None and alias in name)
+
     def matches(pattern: str, number: str, name: str) -> bool:
-        return pattern == number or (not pattern.isdigit() and pattern.lower() in name.lower())
+        return pattern == number or (not pattern.isdigit() and within(pattern, name))
 
     fitting = []
     for device in present:
@@ -121,7 +128,7 @@ def select_device(wanted: str | Device | None = None, among: list[Device] | None
             left, right = wanted.split(":", 1)
             if matches(left, p, device.facts.platform) and matches(right, d, device.name):
                 fitting.append(device)
-        elif wanted.lower() == device.facts.kind or wanted.lower() in whole.lower():
+        elif wanted.lower() == device.facts.kind or within(wanted, whole):
             fitting.append(device)
     if not fitting:
         raise DeviceError(

@@ -7,11 +7,14 @@ from functools import partial
 
 import numpy as np
 
+from ..codegen.template import render
 from ..config import config
 from ..errors import DeviceMemoryError, ShapeError
 from ..ir import Value, Variable
 from ..plan import Location, Plan
 from .opencl import cl
+from .program import sizes
+from .progress import BuildLine
 from .session import Session
 
 
@@ -51,9 +54,10 @@ class Executable:
             buffers = [self.buffer(location) for location in launch.arguments]
             kernel.set_args(*buffers)
             self.kernels.append((kernel, buffers))
-            self._launches.append(partial(enqueue, session.queue, kernel, *_sizes(launch.kernel)))
+            self._launches.append(partial(enqueue, session.queue, kernel, *sizes(launch.kernel)))
         #: what the first run, or every run, does beside enqueuing
         self._validate, self._report = config.validate, config.debug >= 2
+        self._watched = True
         self._seen = -1  # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
 
@@ -117,7 +121,7 @@ class Executable:
         """Enqueue all launches."""
         if self._seen != Variable.accesses:
             self.bring_in_step()
-        if self._validate or self._report:
+        if self._watched:
             self._run_watched()
             return
         for launch in self._launches:
@@ -125,19 +129,33 @@ class Executable:
 
     def sizes(self, launch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Global and local size of a launch."""
-        return _sizes(self.plan.launches[launch].kernel)
+        return sizes(self.plan.launches[launch].kernel)
 
     def _run_watched(self) -> None:
-        """CLNN_VALIDATE: every run against the references. CLNN_DEBUG=2: the first run with a table of times."""
+        """CLNN_VALIDATE: every run against the references. CLNN_DEBUG=2: the first run with a table of times. Otherwise the first
+        run shows how far it is, as drivers may leave the last and longest stage of compiling to the first launch."""
+        self._watched = self._validate
         if self._validate:
             from .validate import run_validated
 
             run_validated(self)
-        else:
+        elif self._report:
             from .profiler import profile
 
-            self._report = False
             print(profile(self, repeats=0), file=sys.stderr, flush=True)
+        else:
+            self._run_first()
+
+    def _run_first(self) -> None:
+        programs = self.session.programs
+        names = [render(launch.kernel)[0] for launch in self.plan.launches]
+        with BuildLine("optimising", len(set(names) - programs.launched)) as line:
+            for launch, name in zip(self._launches, names, strict=True):
+                launch()
+                if name not in programs.launched:
+                    self.session.finish()
+                    programs.launched.add(name)
+                    line.advance()
 
     def bring_in_step(self) -> None:
         """Send what the host has changed to the device, and claim the variables that a run updates."""
@@ -150,11 +168,3 @@ class Executable:
             self.bring_in_step()
         for launch in self._launches[first:last]:
             launch()
-
-
-def _sizes(kernel) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Global and local size of the same length, the global a multiple of the local."""
-    local, everything = kernel.local_size, kernel.global_size
-    rank = max(len(local), len(everything))
-    local, everything = local + (1,) * (rank - len(local)), everything + (1,) * (rank - len(everything))
-    return everything, local

@@ -5,11 +5,13 @@ PoCL asks the LLVM built into it for the name of the CPU. Two things go wrong wi
 - A CPU newer than that LLVM is called "generic", a name which its compiler then refuses: every build fails
   (github.com/pocl/pocl/issues/1049).
 - Its library of built-in functions is compiled for AVX-512 wherever the CPU has that, but Zen 4 is taken for a Zen 3, without
-  AVX-512. Functions for more features than their caller has are never inlined, so that every ``fmax`` is a call: 4 to 8 times slower.
+  AVX-512. Functions for more features than their caller has are never inlined, so that every ``fmax`` is a call: 4 to 8 times
+  slower.
 
 The name is a string that PoCL allocates per device and reads at every build. :func:`correct_cpu` finds it and writes a name there
-that LLVM knows and the CPU's flags allow. It reads and writes through ``/proc/self/mem``, where a wrong address is an error and not
-a crash, and touches nothing unless exactly one pointer in the device leads to the name that the device's version also ends with.
+that LLVM knows and the CPU's flags allow. It reads and writes through ``/proc/self/mem``, where a wrong address is an error and
+not a crash, and touches nothing unless exactly one pointer in the device leads to the name that the device's version also ends
+with.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from ..config import config
 PLATFORM = "Portable Computing Language"
 AFFECTED = re.compile(r"PoCL 3\.0-rc2\b.*LLVM 14\.")
 HINT = (
-    "this PoCL's LLVM is older than the CPU and its name could not be corrected: set CLNN_POCL_CPU to a name that the LLVM knows, such "
-    "as x86-64, or install a newer PoCL, such as Debian's pocl-opencl-icd"
+    "this PoCL's LLVM is older than the CPU and its name could not be corrected: set CLNN_POCL_CPU to a name that LLVM knows, "
+    "such as x86-64, or install a newer PoCL, such as Debian's pocl-opencl-icd"
 )
 #: what LLVM 14 calls the CPUs whose flags it cannot be told otherwise, best first
 NAMES = (
@@ -61,7 +63,8 @@ def correct_cpu(platform, device) -> str | None:
     if current is None:
         return None
     suitable = suitable_name(_flags(), config.pocl_cpu)
-    if not needs_correction(current.group(1), suitable):
+    wished = config.pocl_cpu not in ("auto", "off") and suitable != current.group(1)
+    if not wished and not needs_correction(current.group(1), suitable):
         return None
     return suitable if _replace(device.int_ptr, current.group(1), suitable) else None
 

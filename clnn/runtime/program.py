@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from ..codegen.kernel import KernelSpec
 from ..codegen.template import render
@@ -13,9 +12,11 @@ from ..config import config
 from ..errors import BuildError
 from . import pocl
 from .opencl import cl
+from .progress import BuildLine
 
 OPTIONS = ["-cl-mad-enable", "-cl-no-signed-zeros"]
-PER_PROGRAM = 12
+#: a program costs tens of milliseconds even where the driver has it in its cache; a changed kernel costs a new program
+PER_PROGRAM = 32
 
 
 class KernelBuildError(BuildError):
@@ -63,6 +64,8 @@ class Programs:
     def __init__(self, context):
         self._context = context
         self._home: dict[str, object] = {}
+        #: names of the kernels that have run: drivers may leave the last stage of compiling to the first launch
+        self.launched: set[str] = set()
 
     def build(self, specs: list[KernelSpec]) -> None:
         """Make sure that all kernels are built.
@@ -86,10 +89,16 @@ class Programs:
         if len(parts) == 1:  # no thread of its own: a caller with a time limit must be able to abandon it
             self._home |= dict.fromkeys(names, self._build_part(names, missing))
             return
-        with ThreadPoolExecutor(workers) as pool:
-            for part, program in zip(parts, pool.map(lambda part: self._build_part(part, missing), parts), strict=True):
-                for name in part:
-                    self._home[name] = program
+        from concurrent.futures import ThreadPoolExecutor
+
+        def make(part: list[str]):
+            made = self._build_part(part, missing)
+            line.advance(len(part))
+            return made
+
+        with BuildLine("compiling", len(names)) as line, ThreadPoolExecutor(workers) as pool:
+            for part, program in zip(parts, pool.map(make, parts), strict=True):
+                self._home |= dict.fromkeys(part, program)
 
     def _build_part(self, names: list[str], missing: dict[str, tuple[KernelSpec, str]]):
         try:
@@ -103,7 +112,34 @@ class Programs:
                     raise KernelBuildError(spec, str(error), text) from error
             raise
 
+    def has(self, spec: KernelSpec) -> bool:
+        """Whether a kernel is built."""
+        return render(spec)[0] in self._home
+
+    def load(self, spec: KernelSpec, binary: bytes) -> None:
+        """Take a kernel from a binary that the same driver made; where the driver refuses that, build it.
+
+        Raises:
+            KernelBuildError: if the compiler refuses the kernel.
+        """
+        if self.has(spec):
+            return
+        if binary:
+            try:
+                self._home[render(spec)[0]] = cl().Program(self._context, self._context.devices, [binary]).build()
+                return
+            except cl().Error:
+                pass
+        self.build([spec])
+
     def kernel(self, spec: KernelSpec):
         """A fresh kernel object."""
         name, _ = render(spec)
         return cl().Kernel(self._home[name], name)
+
+
+def sizes(kernel: KernelSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Global and local size of the same length, the global a multiple of the local."""
+    local, everything = kernel.local_size, kernel.global_size
+    rank = max(len(local), len(everything))
+    return everything + (1,) * (rank - len(everything)), local + (1,) * (rank - len(local))

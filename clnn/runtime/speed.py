@@ -13,32 +13,38 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..config import config
+from ..target import Target
 from .opencl import cl
 from .program import build_source
 from .session import Session
 
-#: 8 independent chains of vector multiply-adds keep the pipelines full without leaving the registers; a * x + y rather than
-#: mad(), which makes the compiler of a common CPU driver abort on float16
-SOURCE = """
-#define STEP a0 = a0 * x + y; a1 = a1 * x + y; a2 = a2 * x + y; a3 = a3 * x + y; \\
-             a4 = a4 * x + y; a5 = a5 * x + y; a6 = a6 * x + y; a7 = a7 * x + y;
-__kernel void multiply_add(__global WIDE* out, const float start, const int rounds)
-{
+#: independent chains of vector multiply-adds keep the pipelines full without leaving the registers. a * x + y rather than mad(),
+#: which some drivers call instead of inlining; the float16 parameters make a compiler use registers of that width
+MULTIPLY_ADD = """
+WIDE chains(WIDE x, WIDE y, WIDE first, int rounds)
+{{
+    WIDE {declarations};
+    for (int r = 0; r < rounds; ++r) {{ {step} }}
+    return {total};
+}}
+__kernel void multiply_add(__global WIDE* out, const float factor, const float start, const int rounds)
+{{
     const int i = get_global_id(0);
-    const WIDE x = (WIDE)(0.999f), y = (WIDE)(start);
-    WIDE a0 = (WIDE)(i), a1 = a0 + 1.0f, a2 = a0 + 2.0f, a3 = a0 + 3.0f;
-    WIDE a4 = a0 + 4.0f, a5 = a0 + 5.0f, a6 = a0 + 6.0f, a7 = a0 + 7.0f;
-    for (int r = 0; r < rounds; ++r) { STEP STEP STEP STEP }
-    out[i] = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7;
-}
+    out[i] = chains((WIDE)(factor), (WIDE)(start), (WIDE)(i), rounds);
+}}
+"""
+COPY = """
 __kernel void copy(__global const float4* restrict from, __global float4* restrict to, const int count)
 {
     for (int i = get_global_id(0); i < count; i += get_global_size(0)) to[i] = from[i];
 }
 __kernel void nothing(__global float4* to, const int count) { if (count < 0) to[0] = (float4)(0.0f); }
 """
-_LANES = {"cpu": 16}        # other kinds: 2
-_CHAINS, _UNROLLED = 8, 4
+#: chains of a CPU, which hide the latency of two pipelines and fit into 16 registers
+_CPU_CHAINS = 12
+#: (floats in a vector, chains) elsewhere
+_SHAPES = ((1, 8), (2, 8))
+_UNROLLED = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Peak:
 def peak(session: Session) -> Peak:
     """The peak speeds of the session's device, measured once per device and driver; it takes well under a second."""
     target = session.target
-    key = hashlib.sha256(repr((target.platform, target.name, target.driver, SOURCE)).encode()).hexdigest()[:24]
+    known = (target.platform, target.name, target.version, target.driver, MULTIPLY_ADD, COPY, shapes(target))
+    key = hashlib.sha256(repr(known).encode()).hexdigest()[:24]
     path = config.cache / "peaks.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         return Peak(**json.loads(path.read_text())[key])
@@ -71,31 +78,80 @@ def peak(session: Session) -> Peak:
     return found
 
 
+def shapes(target: Target) -> tuple[tuple[int, int], ...]:
+    """(floats in a vector, chains) of the kernels, the fastest of which counts. On CPUs vectors as wide as the registers and half
+    as wide, since wide ones may cost clock; wider ones than the registers would make the compiler warn."""
+    if not target.is_cpu:
+        return _SHAPES
+    widest = min(max(target.vector_width, 4), 16)
+    return ((widest, _CPU_CHAINS), (max(widest // 2, 4), _CPU_CHAINS))
+
+
+def multiply_add_source(lanes: int, chains: int) -> str:
+    """The program whose kernel ``multiply_add`` does nothing else, with vectors of ``lanes`` floats."""
+    names = [f"a{i}" for i in range(chains)]
+    wide = f"float{lanes}" if lanes > 1 else "float"
+    return MULTIPLY_ADD.format(
+        declarations=", ".join(f"{name} = first + {i}.0f" for i, name in enumerate(names)),
+        step=" ".join(f"{name} = {name} * x + y;" for name in names * _UNROLLED),
+        total=" + ".join(names),
+    ).replace("WIDE", wide)
+
+
+class MultiplyAdd:
+    """Counts the multiply-adds that a device does in a second, as two floating-point operations each."""
+
+    def __init__(self, session: Session):
+        target = session.target
+        self._group = 1 if target.is_cpu else min(256, target.max_work_group)
+        self._items = target.compute_units * (8 if target.is_cpu else 16 * self._group)
+        self._queue = cl().CommandQueue(session.context, properties=cl().command_queue_properties.PROFILING_ENABLE)
+        self._out = session.allocate(4 * 16 * self._items, "speed probe")
+        self._kernels = []      # (kernel, operations per item and round)
+        for lanes, chains in shapes(target):
+            program = build_source(session.context, multiply_add_source(lanes, chains))
+            self._kernels.append((cl().Kernel(program, "multiply_add"), 2 * lanes * chains * _UNROLLED))
+
+    def per_second(self, seconds: float = 2e-3, runs: int = 6) -> float:
+        """The most that any of the kernels reaches in ``runs`` launches that take ``seconds`` each, or more."""
+        best = 0.0
+        for kernel, operations in self._kernels:
+            rounds = 64
+            while (took := self._run(kernel, rounds, 1)) < seconds and rounds < 1 << 24:
+                rounds *= 4
+            took = min(took, self._run(kernel, rounds, runs))
+            best = max(best, operations * rounds * self._items / took)
+        return best
+
+    def _run(self, kernel, rounds: int, runs: int) -> float:
+        kernel.set_args(self._out, np.float32(0.999), np.float32(0.001), np.int32(rounds))
+        return fastest(self._queue, kernel, self._items, self._group, runs)
+
+
+def fastest(queue, kernel, items: int, group: int, runs: int = 6) -> float:
+    """Seconds of the fastest of a few runs, by the device's clock."""
+    seconds = []
+    for _ in range(runs):
+        event = cl().enqueue_nd_range_kernel(queue, kernel, (items,), (group,))
+        queue.finish()
+        seconds.append(max(event.profile.end - event.profile.start, 1) * 1e-9)
+    return min(seconds)
+
+
 def _measure(session: Session) -> Peak:
     api, target = cl(), session.target
-    lanes = _LANES.get(target.kind, 2)
-    program = build_source(session.context, SOURCE.replace("WIDE", f"float{lanes}"))
+    flops = MultiplyAdd(session).per_second()
+    program = build_source(session.context, COPY)
     queue = api.CommandQueue(session.context, properties=api.command_queue_properties.PROFILING_ENABLE)
 
     def best(name: str, items: int, group: int, *arguments) -> float:
-        """Seconds of the fastest of a few runs."""
         kernel = api.Kernel(program, name)
         kernel.set_args(*arguments)
-        seconds = []
-        for _ in range(6):
-            event = api.enqueue_nd_range_kernel(queue, kernel, (items,), (group,))
-            queue.finish()
-            seconds.append(max(event.profile.end - event.profile.start, 1) * 1e-9)
-        return min(seconds)
+        return fastest(queue, kernel, items, group)
 
     group = 1 if target.is_cpu else min(256, target.max_work_group)
-    items = target.compute_units * (8 if target.is_cpu else 16 * group)
     nbytes = min((64 if target.is_cpu else 256) << 20, target.max_allocation // 4)
-    one, other = session.allocate(max(nbytes, 4 * lanes * items), "speed probe"), session.allocate(nbytes, "speed probe")
-    rounds = 64
-    while (seconds := best("multiply_add", items, group, one, np.float32(0.001), np.int32(rounds))) < 2e-3 and rounds < 1 << 20:
-        rounds *= 4
-    flops = 2 * lanes * _CHAINS * _UNROLLED * rounds * items / seconds
+    one, other = session.allocate(nbytes, "speed probe"), session.allocate(nbytes, "speed probe")
     count = nbytes // 16
     walkers = target.compute_units * (4 if target.is_cpu else 8 * group)
     moved = 2 * nbytes / best("copy", walkers, group, one, other, np.int32(count))

@@ -70,9 +70,9 @@ class Bar(Lines):
         super().start(epochs, done, images)
         self._task = self._progress.add_task("", total=epochs * images, completed=done,
                                              epoch=f"{done // images + 1}/{epochs}", measured="")
-        self._progress.start()
 
     def update(self, epoch, done, point, speed):
+        self._progress.start()          # not before: while kernels are built, the terminal shows how far that is
         measured = f"loss {point['loss']:.4f}  accuracy {point['accuracy']:.2%}  {speed:,.0f} images/s"
         self._progress.update(self._task, completed=done, epoch=f"{epoch}/{self.epochs}", measured=measured)
 

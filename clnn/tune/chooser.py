@@ -8,8 +8,9 @@ from ..codegen.lowering import Offer
 from ..errors import ArgumentError, ClnnError, FileError, LoweringError
 from ..ir import Graph, Node
 from ..runtime import Session
-from .lookup import Found, find, forced, known_at_all, times
+from .lookup import Found, find, known_at_all, times
 from .problem import Problem, distinct_problems
+from .space import forced
 from .store import open_store, store_path
 from .tuner import Status, tune_problem
 
@@ -56,7 +57,7 @@ def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[
 
 def _take(problem: Problem, nodes: list[Node], found: Found, session: Session) -> None:
     """Give the nodes of a problem the choice that was found, if it can still be made."""
-    if found.default:
+    if found.default and nodes[0].lowering == found.lowering:
         _note(nodes, found.why)
         return
     try:

@@ -1,52 +1,129 @@
-"""What a problem should take: the roofline bound of its launches on this device.
+"""What a problem should take on a device, from nothing but the device's peak speeds: the cost model.
 
-It ranks where nothing is measured, and tells how far from the possible a measured time is.
+Every launch takes the longer of computing and moving, plus its own start; launches follow each other. A product of matrices
+counts with the multiplications that it really does, tiles filled up, which is what sets Winograd, strides and narrow matrices
+apart from the definition. Kernels reach a share of the peaks that depends on their kind: :data:`SHARES`. The model ranks where
+nothing is measured, weighs layouts, and shares out the tuner's time; a measured time always counts more.
 """
 
 from __future__ import annotations
 
-from ..codegen.lowering import Offer
-from ..ir import Node
+import math
+from types import SimpleNamespace
+
+from ..codegen.lowering import Launch, Offer
+from ..codegen.template import declaration
+from ..codegen.views import View
+from ..ir import Node, TensorSpec
 from ..runtime import Session
 from ..runtime.speed import Peak, peak
 from .problem import Problem, problem_of
-from .space import Candidate, Space
 
 #: seconds between two launches of one queue, beyond what an empty kernel takes itself
 BETWEEN = 3e-6
+#: kernels by the beginning of their templates' names → share of the peak flops that they reach on CPUs and elsewhere, where
+#: their tiles are large, their operands plain, and all compute units busy
+SHARES: dict[str, tuple[float, float]] = {
+    "gemm/packed": (0.9, 0.1),
+    "gemm/tiled": (0.02, 0.8),
+    "gemm/simple": (0.012, 0.04),
+    "conv/direct": (0.013, 0.08),
+    "conv/direct_planes": (0.8, 0.08),
+    "conv/depthwise": (0.12, 0.15),
+    "conv/": (0.5, 0.4),
+    "": (0.25, 0.25),
+}
+#: the same for the bandwidth; copies that gather single elements are slower than their bytes
+BANDWIDTHS: dict[str, tuple[float, float]] = {
+    "conv/im2col": (0.4, 0.6),
+    "conv/col2im": (0.4, 0.6),
+    "conv/winograd": (1.0, 0.8),
+    "": (0.9, 0.9),
+}
+#: what is left of a GEMM's share where an operand is gathered through windows, or the result is scattered
+GATHERED, SCATTERED = 0.75, 0.8
+
+
+def speeds(session: Session) -> Peak:
+    """The peak speeds of the session's device, to half an octave: so that what is chosen by them does not depend on how busy the
+    device was when they were measured."""
+    found = peak(session)
+    return Peak(*(2.0 ** (round(2 * math.log2(value)) / 2) for value in (found.flops, found.bandwidth, found.launch)))
 
 
 def estimate(node: Node, session: Session) -> float:
-    """Seconds that a node takes at least, by the offer it has; 0 for nodes that launch nothing."""
+    """Seconds that a node should take, by the offer it has; 0 for nodes that launch nothing."""
     if not isinstance(node.offer, Offer) or not node.offer.launches:
         return 0.0
-    return bound(problem_of(node), node.offer, peak(session), session.target.compute_units)
+    return bound(problem_of(node), node.offer, speeds(session), session.target.compute_units, session.target.is_cpu)
 
 
-def bound(problem: Problem, offer: Offer, speeds: Peak, units: int) -> float:
-    """The longer of computing and moving, and the cost of the launches.
-
-    Scratch tensors are written and read once. A launch of fewer work-groups than the device has compute units leaves the others
-    idle.
-    """
-    groups = [_groups(launch.kernel) for launch in offer.launches]
-    busy = min(1.0, max(groups) / units)
-    scratch = 2 * sum(spec.nbytes for spec in offer.work)
-    work = max(problem.flops / (speeds.flops * busy), (problem.bytes + scratch) / speeds.bandwidth)
-    return work + len(groups) * (speeds.launch + BETWEEN)
-
-
-def ranked(space: Space, session: Session) -> list[tuple[float, Candidate]]:
-    """The lowerings that apply to a problem as they are run unmeasured, with their bounds, the lowest first."""
-    speeds = peak(session)
-    found = [(bound(space.problem, space.offer(start), speeds, session.target.compute_units), start) for start in space.starts]
-    return sorted(found, key=lambda entry: entry[0])
-
-
-def _groups(kernel) -> int:
-    """Work-groups of a launch."""
-    total = 1
-    local = (*kernel.local_size, 1, 1)
-    for extent, size in zip(kernel.global_size, local, strict=False):
-        total *= -(-extent // size)
+def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -> float:
+    """Seconds of the launches of an offer, one after the other."""
+    main = [launch for launch in offer.launches if not declaration(launch.kernel.template).auxiliary]
+    if any(_product(launch) is not None for launch in main):        # what stands beside a product only prepares or finishes it
+        main = []
+    tensors = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
+    total = 0.0
+    for launch in offer.launches:
+        kernel = launch.kernel
+        product = _product(launch)
+        if product is not None:
+            flops = _padded(product, kernel.t)
+            share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t)
+        else:
+            flops = problem.flops / len(main) if launch in main else 0.0
+            share = _of(SHARES, kernel.template, cpu)
+        moved = sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(launch.operands))
+        total += max(flops / (speeds.flops * share * _busy(kernel, units)),
+                     moved / (speeds.bandwidth * _of(BANDWIDTHS, kernel.template, cpu)))
+        total += speeds.launch + BETWEEN
     return total
+
+
+def relayout_seconds(spec: TensorSpec, speeds: Peak, cpu: bool) -> float:
+    """Seconds that changing the layout of a tensor takes."""
+    return 2 * spec.nbytes / (speeds.bandwidth * _of(BANDWIDTHS, "conv/im2col", cpu)) + speeds.launch + BETWEEN
+
+
+def _of(table: dict[str, tuple[float, float]], template: str, cpu: bool) -> float:
+    """The entry with the longest matching beginning."""
+    return table[max((name for name in table if template.startswith(name)), key=len)][0 if cpu else 1]
+
+
+def _product(launch: Launch) -> SimpleNamespace | None:
+    """The problem of a launch, if it is a product of matrices."""
+    names = {name for name, _ in launch.kernel.problem}
+    return launch.kernel.p if {"M", "N", "K", "batch", "a", "b"} <= names else None
+
+
+def _padded(p: SimpleNamespace, t: SimpleNamespace) -> float:
+    """Multiplications and additions with the edges of the matrices filled up to whole tiles."""
+    rows, cols = getattr(t, "BM", getattr(t, "MR", 1)), getattr(t, "BN", 16 * getattr(t, "NV", 0) or 1)
+    if cols > p.N:      # narrow results are computed by narrower kernels, or the other way round
+        cols = min(cols, 16)
+    return 2.0 * p.batch * p.K * _up(p.M, rows) * _up(p.N, cols)
+
+
+def _up(extent: int, step: int) -> int:
+    return -(-extent // step) * step
+
+
+def _eased(p: SimpleNamespace, t: SimpleNamespace) -> float:
+    """What is left of a GEMM's share with these operands and register tiles."""
+    left = 1.0
+    if hasattr(t, "TM") and hasattr(t, "TN"):
+        left *= min(1.0, (t.TM * t.TN / (t.TM + t.TN) / 4) ** 0.6)
+    if any(isinstance(view, View) and view.window is not None for view in (p.a, p.b)):
+        left *= GATHERED
+    c = getattr(p, "c", None)
+    if isinstance(c, View) and c.cols and c.cols[-1].stride != 1 and p.N > 1:
+        left *= SCATTERED
+    return left
+
+
+def _busy(kernel, units: int) -> float:
+    """The share of the compute units that has work, averaged over the rounds that a launch takes."""
+    groups = math.prod(-(-extent // size) for extent, size in
+                       zip(kernel.global_size, (*kernel.local_size, 1, 1), strict=False))
+    return groups / (units * -(-groups // units))

@@ -1,13 +1,14 @@
-"""What is known about a problem: measured on this device, else on one like it, else for the nearest sizes."""
+"""What is known about a problem: measured on this device, else on one like it, else for the nearest sizes, else for the nearest
+sizes with other tails."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..config import config
 from ..target import Target
 from .problem import Problem, distance
-from .store import Results, current, open_store, shipped, store_path
+from .store import Results, current, device_facts, open_store, shipped, store_path
 
 #: how far sizes may lie from those that were measured, in octaves
 NEAR = 3.0
@@ -35,7 +36,23 @@ def find(problem: Problem, target: Target) -> Found | None:
     own, given = open_store(store_path()).results(), shipped()
     if not own and not given:
         return None
-    return _same(problem, target, own, given) or _unfinished(problem, target, own) or _nearest(problem, target, own, given)
+    if (found := _same(problem, target, own, given) or _unfinished(problem, target, own)) is not None:
+        return found
+    for sizes, name, what in ((problem.sizes, "sizes", ""), (problem.kin_sizes, "kin_sizes", " with other tails")):
+        sources = [(source.by_kin.get(problem.kin, ()) if what else source.by_family.get(problem.family, ()), source is given)
+                   for source in (own, given)]
+        if (record := _nearest(sizes, name, target, sources)) is not None:
+            return _from_afar(record[0], record[1], what)
+    return None
+
+
+def fastest(problem: Problem, target: Target) -> float | None:
+    """The least seconds that any way to run a problem took on this device, with whatever driver, and the kernels as they are."""
+    given = shipped()
+    seconds = [record["seconds"] for source in (given, open_store(store_path()).results())
+               for record in source.by_key.get(problem.key, ())
+               if record["seconds"] and (standing := _standing(record, target, source is given)) and standing[0] <= 1]
+    return min(seconds, default=None)
 
 
 def times(seconds: float, default: float) -> str:
@@ -44,32 +61,50 @@ def times(seconds: float, default: float) -> str:
 
 
 def _same(problem: Problem, target: Target, own: Results, given: Results) -> Found | None:
-    ranked: list[tuple[int, int, int, str, dict]] = []
-    for source in (given, own):
+    ranked: list[tuple[int, bool, int, str, dict]] = []
+    for source in (own, given):
         for number, record in enumerate(source.by_key.get(problem.key, ())):
             if record["kind"] == "best" and (standing := _standing(record, target, source is given)) is not None:
-                ranked.append((standing[0], -number, len(ranked), standing[1], record))
+                ranked.append((standing[0], source is given, -number, standing[1], record))
     if not ranked:
         return None
     rank, _, _, note, record = min(ranked, key=lambda entry: entry[:3])
+    if rank > 1 and not record["default"] and record["seconds"] * GAIN > record["default_seconds"]:
+        return None         # too little for what is not quite the same
     exact = rank == 0 and record.get("finished", True)
     return _found(record, exact, f"measured{note}: {times(record['seconds'], record['default_seconds'])}")
 
 
 def _standing(record: dict, target: Target, from_shipped: bool) -> tuple[int, str] | None:
     """How far the device of a record is from this one, with what to say about it; None if too far."""
-    device, rank, note = record["device"], 0, ""
-    if device.get("name") != target.name:
-        larger = max(device.get("units", 0), target.compute_units)
-        smaller = min(device.get("units", 0), target.compute_units)
-        if not from_shipped or device.get("kind") != target.kind or larger > ALIKE * smaller:
+    device, facts = record["device"], device_facts(target)
+    if device == facts:
+        rank, note = 0, ""
+    elif target.is_cpu and device.get("kind") == "cpu":
+        # names of CPUs say little; what counts is what code is compiled for, by whom, and how many cores share the caches
+        if device.get("platform") != target.platform or device.get("vector") != target.vector_width or not _alike(device, target):
             return None
-        rank, note = 4, f" on another {target.kind}, {device['name']},"
-    elif device.get("driver") != target.driver:
+        same = device.get("isa") == facts["isa"] and device.get("driver") == target.driver
+        rank, note = (0, "") if same and from_shipped else (1 if same else 4, f" on {_cpu(device)}")
+    elif device.get("name") == target.name:
         rank, note = 1, f" with driver {device.get('driver')}"
+    elif from_shipped and device.get("kind") == target.kind and _alike(device, target):
+        rank, note = 4, f" on another {target.kind}, {device['name']},"
+    else:
+        return None
     if not current(record):
         rank, note = rank + 2, note + " with older kernels"
     return rank, note
+
+
+def _alike(device: dict, target: Target) -> bool:
+    """Whether a device has about as many compute units."""
+    units = device.get("units", 0)
+    return max(units, target.compute_units) <= ALIKE * min(units, target.compute_units)
+
+
+def _cpu(device: dict) -> str:
+    return f"{device.get('units')} cores of {device.get('isa') or device['name']}, {device.get('driver')}"
 
 
 def _unfinished(problem: Problem, target: Target, own: Results) -> Found | None:
@@ -86,23 +121,26 @@ def _unfinished(problem: Problem, target: Target, own: Results) -> Found | None:
                   f"measured by a search not yet finished: {times(record['seconds'], default)}")
 
 
-def _nearest(problem: Problem, target: Target, own: Results, given: Results) -> Found | None:
-    """What was best for the nearest sizes, if it was much better than the default there."""
-    best, sizes = None, problem.sizes
-    for source in (own, given):
-        for record in source.by_family.get(problem.family, ()):
-            away = distance(sizes, record["sizes"])
-            if away > NEAR or (standing := _standing(record, target, source is given)) is None:
+def _nearest(sizes: list[int], name: str, target: Target,
+             sources: list[tuple[Iterable[dict], bool]]) -> tuple[dict, str] | None:
+    """The record of the nearest sizes that are near enough, and how far its device is; ``name`` is its field of sizes."""
+    best = None
+    for records, from_shipped in sources:
+        for record in records:
+            away = distance(sizes, record[name])
+            if away > NEAR or (standing := _standing(record, target, from_shipped)) is None:
                 continue
-            if best is None or (standing[0], away) < best[0]:
-                best = ((standing[0], away), standing[1], record)
-    if best is None:
-        return None
-    (_, away), note, record = best
+            if best is None or (standing[0], away) <= best[0]:       # the later of two that are equally near
+                best = ((standing[0], away), record, standing[1])
+    return None if best is None else best[1:]
+
+
+def _from_afar(record: dict, note: str, what: str) -> Found | None:
+    """What was best for other sizes, if it was much better than the default there."""
     if record["default"] or record["seconds"] * GAIN > record["default_seconds"]:
         return None
     shapes, there = " ".join(record["problem"]["inputs"][:2]), times(record["seconds"], record["default_seconds"])
-    return _found(record, False, f"of the nearest sizes measured{note}, {shapes}: there {there}")
+    return _found(record, False, f"of the nearest sizes measured{what}{note}, {shapes}: there {there}")
 
 
 def _found(record: dict, exact: bool, why: str) -> Found:
@@ -113,8 +151,3 @@ def _found(record: dict, exact: bool, why: str) -> Found:
 def known_at_all() -> bool:
     """Whether there is any result to look up; the cheap first question."""
     return bool(len(shipped()) or len(open_store(store_path()).results()))
-
-
-def forced(problem: Problem) -> bool:
-    """Whether the user has named the lowering of this operator."""
-    return problem.op.name in config.lowering

@@ -1,16 +1,17 @@
 """Building, checking and timing candidates on a device.
 
 A candidate is timed only after its output agreed with the default's on random numbers. Whatever goes wrong with one is its
-recorded reason and never ends the search. Runs follow each other at once: what fits into the device's caches is timed there.
+recorded reason and never ends the search. Runs follow each other at once: what fits into the device's caches is timed there. The
+fastest of some runs counts, as whatever else goes on only slows down.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import statistics
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ from ..ir import Graph, TensorSpec, Variable
 from ..ops.fused import Fused
 from ..plan import make_plan
 from ..runtime import Executable, Session
+from ..runtime.builders import Build, Builders
+from ..runtime.compare import compare, copy, fill
 from ..runtime.profiler import run_seconds
 from .problem import Problem
 from .space import Candidate, Space
@@ -31,7 +34,9 @@ TOLERANCE = 1e-4
 #: a candidate this many times slower than the best is dropped after one run
 HOPELESS = 3.0
 #: runs of a candidate: as many as fit in this time, within limits
-SECONDS, FEWEST, MOST = 0.06, 5, 25
+SECONDS, FEWEST, MOST = 0.04, 2, 100
+#: random numbers that are drawn for large tensors; a prime, so that they do not repeat along with the tensor's axes
+DRAWN = 1_048_573
 
 
 @dataclass(frozen=True)
@@ -48,31 +53,40 @@ class Bench:
 
     Args:
         build_limit: seconds that a compiler may take for the kernels of one candidate.
+        builders: processes that compile; without them threads do, which a compiler that crashes takes down with all else.
 
     Raises:
         ClnnError: if the default itself does not run, or gives nothing to compare with.
     """
 
-    def __init__(self, session: Session, problem: Problem, space: Space, build_limit: float = 30.0, seed: int = 0):
+    def __init__(self, session: Session, problem: Problem, space: Space, build_limit: float = 30.0, seed: int = 0,
+                 builders: Builders | None = None):
         self.session, self.problem, self.space, self.build_limit = session, problem, space, build_limit
+        self.builders = builders
         self.best = math.inf
         self.results: dict[Candidate, Result] = {}
         self._measured: dict[tuple[str, ...], Result] = {}
         self._variables: list[Variable] = []
+        self._reference: list = []
+        self._scales: list[float] = []
         default = space.default
-        if reason := self._build([default])[default]:
+        if reason := self._built([default])[default]:
             raise NumericsError("the default cannot be built, so nothing can be compared with it", where=problem, got=reason)
         for positive in (False, True):
             self._fill(positive, seed)
-            self.reference = self._outputs(self._executable(space.offer(default)))
-            if all(np.isfinite(array).all() for array in self.reference if array.dtype.kind == "f"):
+            executable = self._executable(space.offer(default))
+            finite = self._keep_reference(executable)
+            session.finish()        # before the executable goes: some drivers do not outlive kernels that are freed early
+            if finite:
                 return
+        self.close()
         raise NumericsError("the default's output on random numbers is not finite, so nothing can be compared with it",
                             where=problem)
 
     def close(self) -> None:
         """Free what the device holds for this problem."""
         self.session.release(self._variables)
+        self._variables, self._reference = [], []
 
     def __enter__(self) -> Bench:
         return self
@@ -100,37 +114,43 @@ class Bench:
         graph.outputs = list(node.outputs)
         return Executable(make_plan(graph, self.session.target), self.session)
 
-    def _outputs(self, executable: Executable) -> list[np.ndarray]:
-        """The outputs of one run, in physical order. What a kernel leaves unwritten is not what stood there before, but NaN."""
+    def _run_once(self, executable: Executable) -> list:
+        """The buffers of the outputs after one run. What a kernel leaves unwritten is not what stood there before, but NaN."""
         buffers = [executable.buffer(executable.plan.locations[value]) for value in executable.plan.outputs]
-        arrays = [np.empty(spec.size, spec.dtype) for spec in self.problem.outputs]
-        for buffer, array in zip(buffers, arrays, strict=True):
-            array.view(np.uint8)[...] = 0xFF
-            if array.size:
-                self.session.upload(buffer, array)
+        for buffer, spec in zip(buffers, self.problem.outputs, strict=True):
+            fill(self.session, buffer, spec.nbytes)
         executable.run()
-        return [self.session.download(buffer, array) for buffer, array in zip(buffers, arrays, strict=True)]
+        return buffers
 
-    def disagreement(self, outputs: list[np.ndarray]) -> str:
-        """Where outputs differ from the default's, or nothing."""
-        for number, (got, expected) in enumerate(zip(outputs, self.reference, strict=True)):
-            if not expected.size:
-                continue
-            if expected.dtype.kind != "f":
-                if differing := int(np.count_nonzero(got != expected)):
-                    return f"output {number} differs from the default's in {differing} of {expected.size} places"
-                continue
-            scale = max(float(np.max(np.abs(expected))), 1e-30)
-            error = float(np.max(np.abs(got - expected)))
-            if not error <= TOLERANCE * scale:
-                return f"output {number} differs from the default's by {error:.3g} on a scale of {scale:.3g}"
+    def _keep_reference(self, executable: Executable) -> bool:
+        """Keep the outputs of the default; returns whether they are finite."""
+        self._reference, self._scales = [], []
+        for buffer, spec in zip(self._run_once(executable), self.problem.outputs, strict=True):
+            kept = self.session.allocate(spec.nbytes, "the default's output")
+            copy(self.session, buffer, kept, spec.nbytes)
+            apart, scale = compare(self.session, buffer, kept, spec.nbytes, spec.dtype == "float32")
+            if apart or not math.isfinite(scale):
+                return False
+            self._reference.append(kept)
+            self._scales.append(max(scale, 1e-30))
+        return True
+
+    def disagreement(self, executable: Executable) -> str:
+        """Where the outputs of a run differ from the default's, or nothing."""
+        outputs = self._run_once(executable)
+        for number, (buffer, spec) in enumerate(zip(outputs, self.problem.outputs, strict=True)):
+            floats, scale = spec.dtype == "float32", self._scales[number]
+            apart, _ = compare(self.session, buffer, self._reference[number], spec.nbytes, floats)
+            if not apart <= (TOLERANCE * scale if floats else 0):
+                by = f"{apart:.3g} on a scale of {scale:.3g}" if floats else f"{apart:.0f} bytes"
+                return f"output {number} differs from the default's by {by}"
         return ""
 
     # -- candidates -------------------------------------------------------------------------------------------------
 
     def measure(self, candidates: list[Candidate]) -> list[float]:
         """Seconds of candidates, infinite for those that fail; ``results`` keeps them with their reasons."""
-        reasons = self._build(candidates)
+        reasons = self._built(candidates)
         for candidate in candidates:
             kernels = tuple(render(launch.kernel)[0] for launch in self.space.offer(candidate).launches)
             if reasons[candidate]:
@@ -147,7 +167,7 @@ class Bench:
     def _run(self, candidate: Candidate) -> Result:
         try:
             executable = self._executable(self.space.offer(candidate))
-            if reason := self.disagreement(self._outputs(executable)):
+            if reason := self.disagreement(executable):
                 return Result(candidate, math.inf, f"wrong: {reason}")
             return Result(candidate, self._time(executable))
         except ClnnError as error:
@@ -160,27 +180,30 @@ class Bench:
         if first > HOPELESS * self.best:
             return first
         runs = min(max(int(SECONDS / first), FEWEST), MOST)
-        return statistics.median(run_seconds(executable, runs))
+        return min(run_seconds(executable, runs))
 
-    def compare(self, one: Candidate, other: Candidate, rounds: int = 4) -> tuple[float, float]:
+    def compare(self, one: Candidate, other: Candidate) -> tuple[float, float]:
         """Seconds of two candidates, run in turns so that both see the same clock and the same neighbours."""
         executables = [self._executable(self.space.offer(candidate)) for candidate in (one, other)]
         seconds: list[list[float]] = [[], []]
-        for executable in executables:
-            run_seconds(executable)
-        for _ in range(rounds):
+        once = sum(run_seconds(executable)[0] for executable in executables)
+        for _ in range(min(max(int(SECONDS / once), FEWEST), MOST)):
             for mine, executable in zip(seconds, executables, strict=True):
                 mine += run_seconds(executable, 3)
-        return statistics.median(seconds[0]), statistics.median(seconds[1])
+        return min(seconds[0]), min(seconds[1])
 
     # -- building ---------------------------------------------------------------------------------------------------
 
-    def _build(self, candidates: list[Candidate]) -> dict[Candidate, str]:
-        """Build candidates side by side; the reason of each that failed, else an empty text.
+    def _built(self, candidates: list[Candidate]) -> dict[Candidate, str]:
+        """Build candidates side by side; the reason of each that failed, else an empty text."""
+        if self.builders is None:
+            return self._build_here(candidates)
+        builds = {candidate: submit(self.builders, self.problem, self.space.offer(candidate)) for candidate in candidates}
+        return {candidate: next(filter(None, map(self.builders.finish, its)), "") for candidate, its in builds.items()}
 
-        The threads are daemons: a compiler that hangs keeps its thread, but neither the search nor the end of the program waits
-        for it.
-        """
+    def _build_here(self, candidates: list[Candidate]) -> dict[Candidate, str]:
+        """The threads are daemons: a compiler that hangs keeps its thread, but neither the search nor the end of the program
+        waits for it."""
         reasons = dict.fromkeys(candidates, "")
         workers = os.cpu_count() or 1
         for first in range(0, len(candidates), workers):
@@ -190,6 +213,13 @@ class Bench:
                 build.join(max(deadline - time.monotonic(), 0.0))
                 reasons[candidate] = f"was not built within {self.build_limit:g} s" if build.is_alive() else build.reason
         return reasons
+
+
+def submit(builders: Builders, problem: Problem, offer: Offer) -> list[Build]:
+    """Have the kernels of an offer compiled."""
+    tensors: dict[str, Iterable[TensorSpec]] = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
+    return [builders.submit(launch.kernel, [tensors[kind][index].nbytes for kind, index in launch.operands])
+            for launch in offer.launches]
 
 
 class _Build(threading.Thread):
@@ -220,8 +250,9 @@ def _reason(error: Exception) -> str:
 def _numbers(rng: np.random.Generator, spec: TensorSpec, positive: bool) -> np.ndarray:
     """Random numbers for an input. Whole numbers are classes, indices and counters: zero fits the first two, one the last."""
     if spec.dtype.startswith("float"):
-        drawn = rng.uniform(0.5, 1.5, spec.size) if positive else rng.standard_normal(spec.size, np.float32)
-        return drawn.astype(spec.dtype).reshape(spec.shape)
+        count = min(spec.size, DRAWN)
+        drawn = rng.uniform(0.5, 1.5, count) if positive else rng.standard_normal(count, np.float32)
+        return np.resize(drawn.astype(spec.dtype), spec.shape)
     if spec.dtype == "uint8":
         return rng.integers(0, 256, spec.size, np.uint8).reshape(spec.shape)
     return np.full(spec.shape, 1 if spec.size == 1 else 0, spec.dtype)

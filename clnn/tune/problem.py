@@ -49,18 +49,40 @@ class Problem:
     @functools.cached_property
     def family(self) -> str:
         """The key of all problems that differ from this one in sizes only."""
-        base = self.op.base if isinstance(self.op, Fused) else self.op
-        window: tuple[int, ...] = ()
-        if isinstance(base, Convolution):
-            window = base.window if isinstance(base, Conv2dWgrad) else self.inputs[1].shape[2:]
-        attributes = {name: value for name, value in self.description["attributes"].items() if name not in EXTENTS}
-        kinds = [[spec.rank, spec.dtype, str(spec.layout)] for spec in (*self.inputs, *self.outputs)]
-        return _digest([self.description["op"], attributes, self.description["tails"], list(window), kinds])
+        return self._likeness([*self.inputs, *self.outputs], self.description["tails"])
+
+    @functools.cached_property
+    def kin(self) -> str:
+        """The key of all problems that differ from this one in sizes and in what is fused behind them only."""
+        return self._likeness(self._bare)
 
     @property
     def sizes(self) -> list[int]:
         """All extents of all tensors, in order; those of one family are of equal number."""
         return [extent for spec in (*self.inputs, *self.outputs) for extent in spec.shape]
+
+    @property
+    def kin_sizes(self) -> list[int]:
+        """The extents of the inputs, without those of tails; those of kin are of equal number."""
+        return [extent for spec in self._bare[:-1] for extent in spec.shape]
+
+    @property
+    def _bare(self) -> list[TensorSpec]:
+        """The inputs of the operator without its tails, and the first output."""
+        base = self.op.base_inputs if isinstance(self.op, Fused) else len(self.inputs)
+        return [*self.inputs[:base], self.outputs[0]]
+
+    def _likeness(self, specs: list[TensorSpec], *more: object) -> str:
+        base = self.op.base if isinstance(self.op, Fused) else self.op
+        window: tuple[int, ...] = ()
+        if isinstance(base, Convolution):
+            window = base.window if isinstance(base, Conv2dWgrad) else self.inputs[1].shape[2:]
+        attributes = {name: value for name, value in self.description["attributes"].items() if name not in EXTENTS}
+        # a convolution with a filter for each channel has as many groups as channels, and is the same at any number of them
+        if attributes.get("groups", 1) != 1 and attributes["groups"] == specs[0].shape[1]:
+            attributes["groups"] = "channels"
+        kinds = [[spec.rank, spec.dtype, str(spec.layout)] for spec in specs]
+        return _digest([self.description["op"], attributes, *more, list(window), kinds])
 
     @property
     def flops(self) -> int:

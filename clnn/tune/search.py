@@ -120,13 +120,13 @@ def evolution(space: Space, rng: Random, members: int = 12) -> Proposals:
 STRATEGIES: dict[str, Strategy] = {"descent": descent, "random": random, "evolution": evolution}
 
 
-def search(strategy: str, space: Space, measure: Callable[[list[Candidate]], list[float]], *, seed: int = 0, trials: int = 80,
-           chunk: int = 8, known: Mapping[Candidate, float] | None = None,
-           stop: Callable[[], bool] = lambda: False) -> dict[Candidate, float]:
-    """Run a strategy.
+def searching(strategy: str, space: Space, *, seed: int = 0, trials: int = 80, chunk: int = 8,
+              known: Mapping[Candidate, float] | None = None, stop: Callable[[], bool] = lambda: False,
+              ) -> Generator[list[Candidate], list[float], dict[Candidate, float]]:
+    """A strategy step by step, for those who measure in their own time: yields a few candidates, none of them ``known``, and is
+    sent their seconds, infinite for those that failed.
 
     Args:
-        measure: seconds of a few candidates, infinite for those that fail. It is not asked for what is ``known``.
         trials: candidates to look at, at most.
         chunk: candidates to measure at once, at most; ``stop`` is asked in between.
 
@@ -144,10 +144,21 @@ def search(strategy: str, space: Space, measure: Callable[[list[Candidate]], lis
             for first in range(0, len(batch), chunk):
                 part = batch[first:first + chunk][:trials - len(found)]
                 missing = [candidate for candidate in part if candidate not in known]
-                answers = dict(zip(missing, measure(missing), strict=True)) if missing else {}
+                answers = dict(zip(missing, (yield missing), strict=True)) if missing else {}
                 found |= {candidate: known[candidate] if candidate in known else answers[candidate] for candidate in part}
                 if len(found) >= trials or stop():
                     return found
             batch = proposals.send([found[candidate] for candidate in batch])
     except StopIteration:
         return found
+
+
+def search(strategy: str, space: Space, measure: Callable[[list[Candidate]], list[float]], **options) -> dict[Candidate, float]:
+    """Run a strategy with the options of :func:`searching`; ``measure`` gives the seconds of a few candidates."""
+    steps = searching(strategy, space, **options)
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(measure(asked))
+    except StopIteration as end:
+        return end.value

@@ -12,11 +12,16 @@ from typing import NamedTuple
 
 from ..codegen.lowering import Lowering, Offer
 from ..codegen.template import declaration
+from ..config import config
 from ..errors import LoweringError
+from ..passes.choose_lowerings import preferred
+from ..passes.costs import Costs
 from ..target import Target
 from .problem import Problem
 
 MOST_SEEDS = 40
+#: how much slower than the best by estimate a lowering may be to be looked at
+PLAUSIBLE = 6.0
 #: reasons that differ in numbers only are counted as one
 NUMBER = re.compile(r"\b\d+\b")
 
@@ -73,6 +78,11 @@ def configuration(offer: Offer) -> dict[str, object]:
     return config
 
 
+def forced(problem: Problem) -> bool:
+    """Whether the user has named the lowering of this operator."""
+    return problem.op.name in config.lowering
+
+
 class Dimension(NamedTuple):
     """One direction of the space: a tunable or a choice, and the values it can take, in order."""
 
@@ -82,9 +92,14 @@ class Dimension(NamedTuple):
 
 
 class Space:
-    """The candidates of a problem on a target. What is refused is counted by reason in ``refusals``."""
+    """The candidates of a problem on a target. What is refused is counted by reason in ``refusals``.
 
-    def __init__(self, problem: Problem, target: Target):
+    Args:
+        costs: by which passes choose among the lowerings what is run unmeasured, the default; without it, the first counts.
+            Lowerings that are hopeless by estimate are left out.
+    """
+
+    def __init__(self, problem: Problem, target: Target, costs: Costs | None = None):
         self.problem, self.target = problem, target
         self.refusals: Counter[str] = Counter()
         self._lowerings: dict[str, Lowering] = {lowering.name: lowering for lowering in problem.op.lowerings}
@@ -93,6 +108,12 @@ class Space:
         self.starts = [start for name in self._lowerings if (start := self.candidate(name, {})) is not None]
         if not self.starts:
             raise LoweringError("no lowering applies", where=problem, got="; ".join(self.refusals))
+        if costs is not None and not forced(problem):
+            guesses = {start.lowering: costs.estimate(problem.op, problem.inputs, problem.outputs, self.offer(start))
+                       for start in self.starts}
+            chosen, limit = preferred(guesses), PLAUSIBLE * min(guesses.values())
+            self.starts = sorted((start for start in self.starts if guesses[start.lowering] <= limit or start.lowering == chosen),
+                                 key=lambda start: (start.lowering != chosen, guesses[start.lowering]))
 
     @property
     def default(self) -> Candidate:

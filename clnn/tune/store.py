@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ from .problem import Problem
 from .space import Candidate
 
 VERSION = 1
+#: bytes by which a file is known again
+ENDING = 256
+#: how a template names what it includes
+INCLUDED = re.compile(rb'file="/([\w/.-]+)"')
 _REQUIRED = {"version": int, "kind": str, "key": str, "family": str, "device": dict, "lowering": str, "config": dict}
 
 
@@ -32,11 +37,14 @@ class Results:
 
     by_key: dict[str, list[dict]] = field(default_factory=dict)
     by_family: dict[str, list[dict]] = field(default_factory=dict)
+    by_kin: dict[str, list[dict]] = field(default_factory=dict)
 
     def add(self, record: dict) -> None:
         self.by_key.setdefault(record["key"], []).append(record)
         if record["kind"] == "best":
             self.by_family.setdefault(record["family"], []).append(record)
+            if "kin" in record:
+                self.by_kin.setdefault(record["kin"], []).append(record)
 
     def __len__(self) -> int:
         return sum(map(len, self.by_key.values()))
@@ -50,16 +58,16 @@ class Store:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self._stamp: tuple | None = None
-        self._results = Results()
+        #: what was read so far: of which file, how many bytes, and the last of them
+        self._results, self._inode, self._read, self._end = Results(), -1, 0, b""
 
-    def append(self, record: dict) -> None:
-        """Add one line, in a single write that reaches the disk before this returns.
+    def append(self, record: dict, sync: bool = True) -> None:
+        """Add one line, in a single write; with ``sync`` it reaches the disk before this returns.
 
         Raises:
             FileError: if the file cannot be written.
         """
-        self._write(_text(record).encode())
+        self._write(_text(record).encode(), sync)
 
     def _write(self, line: bytes, sync: bool = True) -> None:
         try:
@@ -80,19 +88,31 @@ class Store:
                             hint="CLNN_TUNE_STORE names another file") from error
 
     def results(self) -> Results:
-        """What the file holds now; read again only if it has changed."""
+        """What the file holds now; only what has been appended since the last time is read."""
         try:
-            stat = self.path.stat()
-        except OSError:
-            return Results()
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if stamp != self._stamp:
-            self._results = Results()
-            for line in self.lines():
-                if (record := parse(line)) is not None:
-                    self._results.add(record)
-            self._stamp = stamp
+            with self.path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                if stat.st_ino != self._inode or stat.st_size < self._read or not self._as_it_was(file):
+                    self._results, self._inode, self._read, self._end = Results(), stat.st_ino, 0, b""
+                if stat.st_size > self._read:
+                    file.seek(self._read)
+                    text = file.read()
+                    whole = text.rfind(b"\n") + 1        # a line that is being written is for the next time
+                    self._read += whole
+                    self._end = (self._end + text[:whole])[-ENDING:]
+                    for line in text[:whole].split(b"\n"):
+                        if line.strip() and (record := parse(line)) is not None:
+                            self._results.add(record)
+        except FileNotFoundError:
+            self._results, self._inode, self._read, self._end = Results(), -1, 0, b""
+        except OSError as error:
+            raise FileError("tuning results cannot be read", where=self.path, got=error.strerror or error) from error
         return self._results
+
+    def _as_it_was(self, file) -> bool:
+        """Whether what was read last still stands where it was, or another file has taken the place of that one."""
+        file.seek(self._read - len(self._end))
+        return file.read(len(self._end)) == self._end
 
     def lines(self) -> list[bytes]:
         """The complete lines of the file, readable or not."""
@@ -168,18 +188,32 @@ def _newer(line: bytes) -> bool:
 
 # -- making records -----------------------------------------------------------------------------------------------------
 
+@functools.lru_cache(maxsize=16)
 def device_facts(target: Target) -> dict[str, object]:
-    """The device as results name it."""
-    return {"name": target.name, "driver": target.driver, "kind": target.kind, "units": target.compute_units}
+    """The device as results name it. CPUs are known by what code is compiled for, as one marketing name stands for many."""
+    facts = {"name": target.name, "platform": target.platform, "driver": target.driver, "kind": target.kind,
+             "units": target.compute_units}
+    return facts | ({"isa": instruction_set(target), "vector": target.vector_width} if target.is_cpu else {})
+
+
+def instruction_set(target: Target) -> str:
+    """The CPU that kernels are compiled for; the driver's version ends with it: ``… linux-gnu-haswell`` or ``…, for haswell``."""
+    match = re.search(r"(?:, for |-linux-gnu-|[ -])([a-zA-Z][\w.+]*(?:-avx512)?)$", target.version)
+    return match.group(1) if match else ""
 
 
 @functools.cache
 def template_digest(name: str) -> str:
-    """A digest of a template's text and of all that templates share."""
-    text = hashlib.sha256((folder() / f"{name}.cl").read_bytes())
-    for shared in sorted((folder() / "lib").glob("*.mako")):
-        text.update(shared.read_bytes())
-    return text.hexdigest()[:12]
+    """A digest of a template's text and of all that it includes."""
+    digest, waiting, met = hashlib.sha256(), [f"{name}.cl"], set()
+    while waiting:
+        part = waiting.pop(0)
+        if part not in met:
+            met.add(part)
+            text = (folder() / part).read_bytes()
+            digest.update(text)
+            waiting += sorted(name.decode() for name in INCLUDED.findall(text))
+    return digest.hexdigest()[:12]
 
 
 def digests(templates: Iterable[str]) -> dict[str, str]:
@@ -190,7 +224,8 @@ def make_record(kind: str, problem: Problem, target: Target, candidate: Candidat
                 default: bool, seconds: float | None, **more) -> dict:
     """A line for the store; ``default`` tells that the candidate is what would be run unmeasured."""
     return {"version": VERSION, "kind": kind, "key": problem.key, "family": problem.family, "problem": problem.description,
-            "sizes": problem.sizes, "device": device_facts(target), "lowering": candidate.lowering, "config": candidate.config,
+            "sizes": problem.sizes, "kin": problem.kin, "kin_sizes": problem.kin_sizes,
+            "device": device_facts(target), "lowering": candidate.lowering, "config": candidate.config,
             "templates": digests(templates), "default": default, "seconds": seconds, **more}
 
 

@@ -10,7 +10,14 @@ with larger groups (GPUs) neighbouring items take neighbouring elements, CHUNK r
         ${caller.body()}
     }
 % else:
-    for (index_t ${index} = get_global_id(0); ${index} < ${n}; ${index} += get_global_size(0)) {
+<% whole = str(n).isdigit() and int(n) % (t.CHUNK * t.GROUP) == 0 %>
+    const index_t ${index}_first = (index_t)get_group_id(0) * ${t.CHUNK * t.GROUP} + get_local_id(0);
+    #pragma unroll
+    for (int ${index}_round = 0; ${index}_round < ${t.CHUNK}; ++${index}_round) {
+        const index_t ${index} = ${index}_first + ${index}_round * ${t.GROUP};
+% if not whole:
+        if (${index} >= ${n}) break;
+% endif
         ${caller.body()}
     }
 % endif

@@ -59,7 +59,7 @@ def test_a_table_per_precision():
         "above 1 in 1.  \n"
         "Peak 4.00 GFLOP/s (measured), copy 20.0 GB/s (given).  \n"
         "clnn's largest error is 1.0e-06 of the reference's largest value; above 0.0001 a time does not count.  \n"
-        "Skipped: numpy fp32: too | large  \n"
+        "Skipped: numpy in 1×1000×1000 NT: too | large  \n"
         "Absent: tinygrad: not installed\n")
     assert tf32.title == "Matrix products, tf32"
     assert tf32.rows == [["1×1000×1000 NT", "0.00200", "–", "0.100 ±10 %", "–", "–"]]

@@ -10,13 +10,17 @@ from dataclasses import replace
 import pytest
 from tune_landscapes import matmul_problem
 
+from clnn.codegen.expr import arg, call
 from clnn.config import config
 from clnn.errors import ArgumentError, FileError
+from clnn.ops.fused import Fused
+from clnn.ops.pointwise import Map
 from clnn.target import GENERIC_CPU, GENERIC_GPU
 from clnn.tune import lookup
-from clnn.tune.lookup import find
+from clnn.tune.lookup import fastest, find
+from clnn.tune.problem import Problem
 from clnn.tune.space import Candidate, Setting
-from clnn.tune.store import VERSION, Results, Store, make_record, open_store, parse
+from clnn.tune.store import VERSION, Results, Store, instruction_set, make_record, open_store, parse, template_digest
 
 TEMPLATES = ("gemm/tiled",)
 
@@ -36,7 +40,9 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def user_store(tmp_path):
+def user_store(tmp_path, monkeypatch):
+    """An empty store, and no results that come with clnn."""
+    monkeypatch.setattr(lookup, "shipped", Results)
     path = tmp_path / "mine.jsonl"
     with config.override(tune_store=path):
         yield open_store(path)
@@ -188,3 +194,104 @@ def test_shipped_results_serve_devices_of_the_same_kind_and_size(user_store, mon
     assert find(problem, GENERIC_CPU) is None
     user_store.append(record(block=32))
     assert find(problem, GENERIC_GPU).config["gemm/tiled"]["BM"] == 32
+
+
+# -- CPUs, and what is fused behind -------------------------------------------------------------------------------------
+
+def cpu(isa: str = "haswell", **facts):
+    return replace(GENERIC_CPU, platform="Portable", driver="3.0", version=f"OpenCL 3.0 PoCL: pthread-x86_64-pc-linux-gnu-{isa}",
+                   vector_width=16 if "avx512" in isa else 8, **facts)
+
+
+@pytest.mark.parametrize("version, isa", [
+    ("OpenCL 3.0 PoCL HSTR: pthread-x86_64-unknown-linux-gnu-generic, for skylake-avx512", "skylake-avx512"),
+    ("OpenCL 3.0 PoCL HSTR: pthread-x86_64-pc-linux-gnu-znver3", "znver3"),
+    ("OpenCL 1.2 pocl HSTR: cpu-haswell", "haswell"), ("OpenCL 3.0 (Build 0)", ""), ("OpenCL 1.2", "")])
+def test_the_cpu_that_kernels_are_compiled_for_is_read_off_the_version(version, isa):
+    assert instruction_set(replace(GENERIC_CPU, version=version)) == isa
+
+
+def test_shipped_results_of_a_cpu_go_by_what_it_is_compiled_for_not_by_its_name(user_store, monkeypatch):
+    given = Results()
+    given.add(record(target=cpu("skylake-avx512", name="some CPU", compute_units=2)))
+    monkeypatch.setattr(lookup, "shipped", lambda: given)
+    problem = matmul_problem(64, 64, 64)
+    assert find(problem, cpu("skylake-avx512", name="other CPU", compute_units=2)).exact
+    assert find(problem, cpu("skylake-avx512", name="other CPU", compute_units=4)).exact
+    assert find(problem, cpu("skylake-avx512", name="other CPU", compute_units=64)) is None
+    assert find(problem, cpu("haswell", name="some CPU", compute_units=2)) is None
+    near = find(problem, cpu("icelake-avx512", name="some CPU", compute_units=2))
+    assert not near.exact and "on 2 cores of skylake-avx512" in near.why
+
+
+def test_a_home_shared_by_machines_of_one_name_keeps_them_apart(user_store):
+    user_store.append(record(target=cpu("skylake-avx512")))
+    assert find(matmul_problem(64, 64, 64), cpu("haswell")) is None
+    assert find(matmul_problem(64, 64, 64), cpu("skylake-avx512")).exact
+
+
+def relu(m: int) -> Problem:
+    plain = matmul_problem(m, 64, 64)
+    op = Fused(plain.op, ((0, Map((call("relu", arg(0)),))),), (0,), 2)
+    return Problem(op, plain.inputs, plain.outputs)
+
+
+def test_what_was_measured_with_other_tails_is_the_last_resort(user_store):
+    user_store.append(record(matmul_problem(64, 64, 64)))
+    found = find(relu(64), GENERIC_GPU)
+    assert not found.exact and "with other tails" in found.why
+    user_store.append(record(relu(128), block=16))
+    assert find(relu(64), GENERIC_GPU).config["gemm/tiled"]["BM"] == 16
+    user_store.append(record(relu(32), default=True, default_seconds=1e-3))
+    assert find(relu(32), GENERIC_GPU).default and find(relu(33), GENERIC_GPU) is None
+
+
+def test_little_gain_on_something_else_is_no_reason(user_store):
+    user_store.append(record(target=replace(GENERIC_GPU, driver="7"), default_seconds=1.02e-3))
+    assert find(matmul_problem(64, 64, 64), GENERIC_GPU) is not None
+    stale = record(default_seconds=1.02e-3, block=16) | {"templates": {"gemm/tiled": "0" * 12}}
+    user_store.path.unlink()
+    user_store.append(stale)
+    assert find(matmul_problem(64, 64, 64), GENERIC_GPU) is None
+
+
+def test_the_fastest_time_of_any_way_is_known_to_the_cost_model(user_store):
+    problem = matmul_problem(64, 64, 64)
+    assert fastest(problem, GENERIC_GPU) is None
+    user_store.append(record(kind="trial", seconds=3e-3))
+    user_store.append(record(kind="trial", seconds=None, reason="wrong"))
+    assert fastest(problem, GENERIC_GPU) == 3e-3
+    user_store.append(record(seconds=1e-3))
+    assert fastest(problem, GENERIC_GPU) == 1e-3
+    user_store.append(record(seconds=1e-4) | {"templates": {"gemm/tiled": "0" * 12}})
+    assert fastest(problem, GENERIC_GPU) == 1e-3 and fastest(problem, GENERIC_CPU) is None
+
+
+def test_only_what_is_new_is_read(store, monkeypatch):
+    store.append(record())
+    assert len(store.results()) == 1
+    parsed = []
+    monkeypatch.setattr("clnn.tune.store.parse", lambda line: parsed.append(line) or parse(line))
+    store.append(record(block=16))
+    with store.path.open("ab") as file:
+        file.write(b'{"half": ')
+    assert len(store.results()) == 2 and len(parsed) == 1
+    store.path.write_bytes(b"")
+    assert len(store.results()) == 0
+
+
+def test_a_template_changes_with_what_it_includes_only(tmp_path, monkeypatch):
+    (tmp_path / "gemm").mkdir()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "gemm" / "one.cl").write_text('<%namespace name="a" file="/lib/a.mako"/>')
+    (tmp_path / "lib" / "a.mako").write_text('<%namespace name="b" file="/lib/b.mako"/>')
+    monkeypatch.setattr("clnn.tune.store.folder", lambda: tmp_path)
+    digests = []
+    for name in ("b", "c", "b"):
+        template_digest.cache_clear()
+        digests.append(template_digest("gemm/one") if (tmp_path / "lib" / "b.mako").exists() else "")
+        (tmp_path / "lib" / f"{name}.mako").write_text(f"text {len(digests)}")
+    template_digest.cache_clear()
+    digests.append(template_digest("gemm/one"))
+    template_digest.cache_clear()
+    assert digests[1] == digests[2] != digests[3]

@@ -4,8 +4,8 @@ Errors are judged on the scale of each reference tensor; the reference is double
 that rounding decides its sign, a whole gradient element comes or goes, so batches are drawn until no activation of the reference
 does. That is impossible for a ResNet-18 of 32×32 pixels (two million activations), which is compared with the smooth SiLU in
 place of ReLU instead, and with ReLU on 16 images of 8×8. For the same reason networks with ReLU are compared with the smaller
-Winograd tiles, whose rounding stays within that distance. In later steps signs may differ again, but there the learning rate makes
-little of it.
+Winograd tiles, whose rounding stays within that distance. In later steps signs may differ again, but there the learning rate
+makes little of it.
 """
 
 from __future__ import annotations

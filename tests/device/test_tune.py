@@ -10,7 +10,7 @@ import pytest
 
 import clnn
 from clnn.cli import main
-from clnn.compiler import build, trace
+from clnn.compiler import build, optimise, trace
 from clnn.config import config
 from clnn.errors import ArgumentError, BuildError, NumericsError
 from clnn.ir import TensorSpec
@@ -18,19 +18,24 @@ from clnn.ops.conv import Conv2d
 from clnn.ops.fused import Fused
 from clnn.ops.matmul import Matmul
 from clnn.passes import INFERENCE, run_passes
+from clnn.runtime.builders import Builders
+from clnn.runtime.compare import compare
 from clnn.runtime.speed import peak
 from clnn.tune import apply_choices
-from clnn.tune.estimate import estimate, ranked
+from clnn.tune.costs import DeviceCosts
+from clnn.tune.estimate import estimate
 from clnn.tune.lookup import find
 from clnn.tune.measure import Bench
 from clnn.tune.problem import Problem
 from clnn.tune.space import Space
-from clnn.tune.store import make_record, open_store
+from clnn.tune.store import Results, make_record, open_store
 from clnn.tune.tuner import tune_problem
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    """An empty store, and no results that come with clnn."""
+    monkeypatch.setattr("clnn.tune.lookup.shipped", Results)
     with config.override(tune_store=tmp_path / "results.jsonl"):
         yield open_store(tmp_path / "results.jsonl")
 
@@ -159,15 +164,17 @@ def test_lookup_is_quick(device_session, store):
 def test_a_wrong_candidate_is_rejected_before_it_is_timed(device_session, store, monkeypatch):
     problem = matmul()
     space = Space(problem, device_session.target)
-    honest = Bench._outputs
+    honest = Bench._run_once
 
-    def outputs(self, executable):
-        found = honest(self, executable)
+    def run_once(self, executable):
+        buffers = honest(self, executable)
         if executable.plan.launches[0].kernel != space.offer(space.default).launches[0].kernel:
-            found[0][7] += 1.0
-        return found
+            found = device_session.download(buffers[0], np.empty(problem.outputs[0].size, np.float32))
+            found[7] += 1.0
+            device_session.upload(buffers[0], found)
+        return buffers
 
-    monkeypatch.setattr(Bench, "_outputs", outputs)
+    monkeypatch.setattr(Bench, "_run_once", run_once)
     status = tune_problem(problem, device_session, store, seconds=20, trials=5)
     assert status.candidate == space.default and status.best == status.default
     assert sum(status.failures.values()) >= 1
@@ -182,9 +189,9 @@ def test_an_unwritten_output_is_noticed(device_session):
     space = Space(problem, device_session.target)
     with Bench(device_session, problem, space) as bench:
         executable = bench._executable(space.offer(space.default))
-        bench._outputs(executable)
+        assert bench.disagreement(executable) == ""
         executable.run = lambda: None
-        assert "differs from the default's by nan" in bench.disagreement(bench._outputs(executable))
+        assert "differs from the default's by inf" in bench.disagreement(executable)
 
 
 def test_a_candidate_that_does_not_build_is_recorded(device_session, monkeypatch):
@@ -232,6 +239,60 @@ def test_nothing_to_compare_with(device_session):
         Bench(device_session, problem, Space(problem, device_session.target))
 
 
+# -- processes that compile ---------------------------------------------------------------------------------------------
+
+def test_kernels_built_in_other_processes_run_here(device_session, store):
+    with Builders(device_session, count=2) as builders:
+        status = tune_problem(conv(), device_session, store, seconds=30, trials=5, builders=builders)
+        assert status.trials == 5 and status.default < math.inf and not status.failures
+        assert not builders.waiting and not builders.broken
+        survey = tune_problem(matmul(), device_session, store, builders=builders, survey=True)
+        assert survey.trials >= 1 and survey.default < math.inf
+    assert [r["kind"] for r in store.results()].count("best") == 1          # a survey chooses nothing
+
+
+def test_a_compiler_that_crashes_or_hangs_is_replaced(device_session, monkeypatch, tmp_path):
+    """The first process is killed while it works, the second one sleeps over its time."""
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import json, sys, time, os, signal\n"
+        "print(json.dumps({'ready': True}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    name = json.loads(line)['source']\n"
+        "    if 'CRASH' in name: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if 'HANG' in name: time.sleep(60)\n"
+        "    print(json.dumps({'error': 'line 3: error' if 'WRONG' in name else '', 'bytes': 0}), flush=True)\n")
+    monkeypatch.setattr("clnn.runtime.builders.WORKER", [str(script)])
+    space = Space(matmul(40, 24, 56), device_session.target)
+    specs = [space.offer(candidate).launches[0].kernel for candidate in space.seeds()[:4]]
+    texts = dict(zip(specs, ("CRASH", "HANG", "WRONG", "fine"), strict=True))
+    monkeypatch.setattr("clnn.runtime.builders.render", lambda spec: (texts[spec], texts[spec]))
+    monkeypatch.setattr(device_session.programs, "has", lambda spec: False)
+    monkeypatch.setattr(device_session.programs, "load", lambda spec, binary: None)
+    with Builders(device_session, limit=0.5, count=1) as builders:
+        builds = [builders.submit(spec, [4]) for spec in specs]
+        assert [builders.finish(build) for build in builds] == [
+            "the compiler crashed", "was not built within 0.5 s", "does not build: line 3: error", ""]
+
+
+def test_comparison_on_the_device(device_session):
+    one = np.linspace(-3, 2, 1001, dtype=np.float32)
+    other = one.copy()
+    other[500] += 0.25
+    buffers = [device_session.allocate(4004, "test") for _ in range(2)]
+
+    def compared(a, b, floats=True):
+        for buffer, array in zip(buffers, (a, b), strict=True):
+            device_session.upload(buffer, array)
+        return compare(device_session, *buffers, 4004, floats)
+
+    assert compared(one, one) == (0.0, 3.0)
+    assert compared(one, other)[0] == pytest.approx(0.25, rel=1e-5)
+    assert compared(one, np.where(one > 1.9, np.nan, one).astype(np.float32))[0] == math.inf
+    numbers = np.arange(1001, dtype=np.int32)
+    assert compared(numbers, numbers, False)[0] == 0 and compared(numbers, numbers + 256, False)[0] == 1001
+
+
 # -- estimates and the command ------------------------------------------------------------------------------------------
 
 def test_estimates(device_session):
@@ -241,8 +302,22 @@ def test_estimates(device_session):
     small = estimate(graph.nodes[0], device_session)
     graph = graph_of(device_session, clnn.ops.matmul, (2400, 640), (640, 400))
     assert 0 < small < estimate(graph.nodes[0], device_session)
-    bounds = ranked(Space(conv(), device_session.target), device_session)
-    assert bounds == sorted(bounds, key=lambda entry: entry[0]) and len(bounds) >= 2
+    costs = DeviceCosts(device_session)
+    problem = conv()
+    space = Space(problem, device_session.target, costs)
+    seconds = {start.lowering: costs.estimate(problem.op, problem.inputs, problem.outputs, space.offer(start))
+               for start in space.starts}
+    assert len(seconds) >= 2 and seconds[space.default.lowering] <= 1.3 * min(seconds.values())
+
+
+def test_the_default_of_the_tuner_is_what_runs_unmeasured(device_session, store):
+    graph, _ = trace(lambda x, w: clnn.ops.conv2d(x, w, padding=2), [TensorSpec((4, 1, 28, 28)), TensorSpec((6, 1, 5, 5))])
+    with config.override(tune="off"):
+        final = optimise(graph, device_session, INFERENCE)
+    node = next(node for node in final.nodes if isinstance(node.op, Conv2d))
+    space = Space(Problem(node.op, tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)),
+                  device_session.target, DeviceCosts(device_session))
+    assert space.default.lowering == node.lowering and space.offer(space.default) == node.offer
 
 
 def test_command(device, store, capsys, tmp_path):
