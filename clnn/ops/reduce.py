@@ -110,7 +110,7 @@ def _parts(view: View, target: Target) -> int:
     """Into how many equal parts the rows are cut, each reduced on its own: enough for 8 work-groups per compute unit of a GPU."""
     rows, cols = view.shape
     outer = view.cols[0].extent
-    wanted = min(8 * target.compute_units // max(rows, 1), cols // 4096)
+    wanted = min(8 * target.compute_units // (rows or 1), cols // 4096)     # here, max is an operator
     return 1 if target.is_cpu else next((parts for parts in range(min(wanted, outer), 1, -1) if outer % parts == 0), 1)
 
 
