@@ -15,8 +15,6 @@ from .costs import Costs
 
 #: how many times faster than the first lowering another must be by estimate to be taken instead; estimates are no better
 CLEARLY = 1.3
-#: seconds that it must save; less than a few launches' time is below what the model knows
-LEAST_SAVING = 5e-5
 
 
 def choose_lowerings(graph: Graph, target: Target, costs: Costs | None = None) -> Graph:
@@ -75,8 +73,7 @@ def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset(), 
 def preferred(seconds: dict[str, float]) -> str:
     """Of lowerings with their estimated seconds, in the operator's order, the one to take."""
     first, fastest = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
-    ahead = CLEARLY * seconds[fastest] < seconds[first] and seconds[first] - seconds[fastest] > LEAST_SAVING
-    return fastest if ahead else first
+    return fastest if CLEARLY * seconds[fastest] < seconds[first] else first
 
 
 def describe_lowerings(graph: Graph) -> str:
