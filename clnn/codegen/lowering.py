@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..config import config
 from ..errors import LoweringError
 from ..ir import ROW, Layout, TensorSpec
 from ..target import Target
@@ -100,6 +101,16 @@ class Context:
         """A scratch tensor that lives for this node only."""
         self._work.append(TensorSpec(shape, dtype))
         return Operand("work", len(self._work) - 1)
+
+    def check_workspace(self, nbytes: int) -> None:
+        """Whether a lowering may ask for so much scratch memory.
+
+        Raises:
+            LoweringError: if that is more than ``CLNN_WORKSPACE_MB``, or what fits the device where that is 0.
+        """
+        allowed = config.workspace << 20 or max(1 << 30, min(self.target.global_memory // 16, self.target.max_allocation // 2))
+        if nbytes > allowed:
+            raise LoweringError(f"needs {nbytes >> 20} MiB of scratch, of which {allowed >> 20} are allowed (CLNN_WORKSPACE_MB)")
 
     def spec(self, operand: Operand) -> TensorSpec:
         return {"in": self.inputs, "out": self.outputs, "work": self._work}[operand.kind][operand.index]

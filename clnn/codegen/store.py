@@ -6,6 +6,7 @@ activation, residual, weight update …), reads the tail's operands and writes i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InternalError
@@ -16,8 +17,11 @@ C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "u
            "int64": "long", "bool": "uchar"}
 
 
-def offset_of(operand: TensorSpec, result: TensorSpec, index: str) -> str:
-    """C text for the offset of the element of ``operand`` that is broadcast to physical position ``index`` of ``result``."""
+def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | None = None) -> str:
+    """C text for the offset of the element of ``operand`` that is broadcast to physical position ``index`` of ``result``.
+
+    ``row`` is a position in the same row of ``result``, that is, with other coordinates only along the innermost dimension.
+    """
     if operand.size == 1:
         return "0"
     if operand.shape == result.shape and operand.layout == result.layout:
@@ -35,7 +39,7 @@ def offset_of(operand: TensorSpec, result: TensorSpec, index: str) -> str:
             walked.append((dim.extent, stride))
     terms, below = [], 1
     for position, (extent, stride) in enumerate(walked):
-        digit = index if below == 1 else f"{index} / {below}"
+        digit = index if below == 1 else f"{row or index} / {below}"
         if position + 1 < len(walked):
             digit = f"({digit}) % {extent}"
         if stride:
@@ -77,31 +81,56 @@ class Store:
 
     def parameters(self, name: str) -> list[str]:
         """The kernel parameters that the hook needs, operands first."""
-        reads = [f"__global const {C_TYPES[s.dtype]}* {name}_in{i}" for i, s in enumerate(self.operands)]
-        return reads + [f"__global {C_TYPES[s.dtype]}* {name}_out{i}" for i, s in enumerate(self.outputs)]
+        reads = [f"__global const {C_TYPES[s.dtype]}* restrict {name}_in{i}" for i, s in enumerate(self.operands)]
+        return reads + [f"__global {C_TYPES[s.dtype]}* restrict {name}_out{i}" for i, s in enumerate(self.outputs)]
 
-    def statements(self, name: str, index: str, value: str) -> str:
-        """The C block that stores ``value`` at physical position ``index``."""
+    def statements(self, name: str, index: str, value: str, row: str | None = None) -> str:
+        """The C block that stores ``value`` at physical position ``index``.
+
+        ``row``, a position in the same row of the result, shows compilers that what is broadcast along rows is the same there.
+        """
         if self.exprs == (arg(0),):
             cast = "" if self.outputs[0].dtype == "float32" else f"({C_TYPES[self.outputs[0].dtype]})"
             return f"{name}_out0[{index}] = {cast}({value});"
-        needed = arguments(self.exprs)
-        lines = [f"const index_t {name}_i = {index};"]
-        texts = {0: f"{name}_a0"}
+        lines, results = self._element(name, index, value, row)
+        lines += [f"{name}_out{number}[{name}_i] = {text};" for number, text in enumerate(results)]
+        return "{ " + "\n      ".join(lines) + " }"
+
+    def vector_statements(self, name: str, index: str, values: Sequence[str]) -> str:
+        """The C block that stores neighbours from physical position ``index`` on, each output by one vector.
+
+        ``index`` is a multiple of their number, which is 2, 4, 8 or 16.
+        """
+        lines, lanes = [], []
+        one_row = self.result.layout.dims(self.result.shape)[-1].extent % len(values) == 0
+        for lane, value in enumerate(values):
+            row = f"{name}0_i" if one_row and lane else None
+            added, results = self._element(name, f"({index}) + {lane}", value, row, str(lane))
+            lines += added
+            lanes.append(results)
+        for number, spec in enumerate(self.outputs):
+            kind = f"{C_TYPES[spec.dtype]}{len(values)}"
+            joined = ", ".join(results[number] for results in lanes)
+            lines.append(f"*(__global {kind}*)({name}_out{number} + {name}0_i) = ({kind})({joined});")
+        return "{ " + "\n      ".join(lines) + " }"
+
+    def _element(self, name: str, index: str, value: str, row: str | None, lane: str = "") -> tuple[list[str], list[str]]:
+        """Statements that compute one element, and for each output the text of what is stored; ``lane`` tells neighbours
+        apart."""
+        needed, own = arguments(self.exprs), name + lane
+        lines = [f"const index_t {own}_i = {index};"]
+        texts = {0: f"{own}_a0"}
         if 0 in needed:
-            lines.append(f"const float {name}_a0 = {value};")
+            lines.append(f"const float {own}_a0 = {value};")
         for number, spec in enumerate(self.operands, start=1):
             if number in needed:
                 kind = "float" if spec.dtype.startswith("float") else C_TYPES[spec.dtype]
-                offset = offset_of(spec, self.result, f"{name}_i")
-                lines.append(f"const {kind} {name}_a{number} = {name}_in{number - 1}[{offset}];")
-                texts[number] = f"{name}_a{number}"
-        logical = f"{name}_l"
+                offset = offset_of(spec, self.result, f"{own}_i", row)
+                lines.append(f"const {kind} {own}_a{number} = {name}_in{number - 1}[{offset}];")
+                texts[number] = f"{own}_a{number}"
+        logical = f"{own}_l"
         if uses(self.exprs, "uniform"):
-            lines.append(f"const index_t {logical} = {logical_index(self.result, f'{name}_i')};")
-        body, results = to_c(self.exprs, texts, logical, prefix=f"{name}_v")
-        lines += body
-        for number, (spec, text) in enumerate(zip(self.outputs, results, strict=True)):
-            cast = "" if spec.dtype == "float32" else f"({C_TYPES[spec.dtype]})"
-            lines.append(f"{name}_out{number}[{name}_i] = {cast}({text});")
-        return "{ " + "\n      ".join(lines) + " }"
+            lines.append(f"const index_t {logical} = {logical_index(self.result, f'{own}_i')};")
+        body, results = to_c(self.exprs, texts, logical, prefix=f"{own}_v")
+        casts = ["" if spec.dtype == "float32" else f"({C_TYPES[spec.dtype]})" for spec in self.outputs]
+        return lines + body, [f"{cast}({text})" for cast, text in zip(casts, results, strict=True)]

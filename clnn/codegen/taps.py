@@ -66,3 +66,22 @@ class Taps:
         first = max(0, -(low // self.advance))
         last = min((self.pixels - 1 - high) // self.advance + 1, self.results // self.block)
         return (min(first, self.blocks), max(last, min(first, self.blocks)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring pixels from ``first`` on, counted from a block's place, that are read at once: all on the image, or none."""
+
+    first: int
+    width: int
+
+
+def chunks(taps: Taps, steps: tuple[int, ...]) -> tuple[Chunk, ...]:
+    """The pixels that a block needs along the contiguous axis, as the widest aligned reads; ``steps`` are the other strides."""
+    width = next(v for v in (4, 2, 1) if taps.advance % v == 0 and taps.pixels % v == 0 and all(step % v == 0 for step in steps))
+    places = sorted({at // width for at in taps.needed})
+    found = []
+    for place in places:
+        wanted = [at for at in taps.needed if at // width == place]
+        found += [Chunk(place * width, width)] if len(wanted) > 1 else [Chunk(wanted[0], 1)]
+    return tuple(found)

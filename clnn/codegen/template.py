@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from mako.exceptions import TopLevelLookupException
-from mako.lookup import TemplateLookup
 
 from ..errors import LoweringError
 from .header import Kernel
 from .store import C_TYPES
 
 if TYPE_CHECKING:
+    from mako.lookup import TemplateLookup
+
     from .kernel import KernelSpec
 
 
@@ -30,6 +30,8 @@ def folder() -> Path:
 
 @functools.cache
 def _lookup() -> TemplateLookup:
+    from mako.lookup import TemplateLookup  # not above: it takes a fifth of the import of clnn, which renders nothing yet
+
     return TemplateLookup(directories=[str(folder())], strict_undefined=True)
 
 
@@ -40,6 +42,8 @@ def template_names() -> list[str]:
 
 @functools.cache
 def _load(name: str):
+    from mako.exceptions import TopLevelLookupException
+
     try:
         return _lookup().get_template(f"/{name}.cl")
     except TopLevelLookupException as error:
@@ -68,14 +72,18 @@ def render(spec: KernelSpec) -> tuple[str, str]:
         f"__kernel __attribute__((reqd_work_group_size({', '.join(map(str, local))})))\nvoid {wanted}({', '.join(parameters)})"
     )
 
-    def store_hook(name: str, index: str, value: str) -> str:
-        return stores[name].statements(name, index, value)
+    def store_hook(name: str, index: str, value: str, row: str | None = None) -> str:
+        return stores[name].statements(name, index, value, row)
+
+    def vector_store_hook(name: str, index: str, values: Sequence[str]) -> str:
+        return stores[name].vector_statements(name, index, values)
 
     body = _load(spec.template).render_unicode(
         p=spec.p,
         t=spec.t,
         signature=signature,
         store=store_hook,
+        store_vector=vector_store_hook,
         has=lambda name: name in stores or name in dict(spec.reads),
         c_types=C_TYPES,
         dtypes=dict(spec.reads),

@@ -7,6 +7,7 @@ the element, and, if the view slides a window over an image, to its coordinates 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -192,3 +193,16 @@ class View:
 def matrix(rows: int, cols: int, row_stride: int, col_stride: int, batch: int = 0, base: int = 0) -> View:
     """A plain strided matrix."""
     return View((Digit(rows, row_stride),), (Digit(cols, col_stride),), None, batch, base)
+
+
+def merge(digits: Sequence[Digit]) -> tuple[Digit, ...]:
+    """The same digits with neighbours joined where they walk memory as one."""
+    merged: list[Digit] = []
+    for digit in digits:
+        if digit.extent == 1:
+            continue
+        if merged and merged[-1].stride == digit.stride * digit.extent:
+            merged[-1] = Digit(merged[-1].extent * digit.extent, digit.stride)
+        else:
+            merged.append(digit)
+    return tuple(merged) or (Digit(1, 0),)

@@ -6,14 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..codegen.lowering import Context, Lowering
-from ..codegen.views import Digit, View, Window, matrix
-from ..config import config
+from ..codegen.views import Digit, View, Window, matrix, merge
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
-from . import depthwise, winograd
+from . import depthwise, direct_planes, strips, winograd
 from .gemm import Gemm, launch_gemm, main_kind
-from .reduce import merge
 
 
 def _image(spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -103,9 +101,8 @@ def _im2col(gemm_of):
         gemm = gemm_of(op, *context.inputs, context.outputs[0])
         rows, cols = gemm.b.shape
         nbytes = 4 * gemm.batch * rows * cols
-        if nbytes > config.workspace << 20:
-            raise LoweringError(f"needs {nbytes >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}")
-        if gemm.b.window is None:
+        context.check_workspace(nbytes)
+        if gemm.b.window is None and op.stride == (1, 1):
             raise LoweringError("the windows are the image itself, there is nothing to write out")
         columns = context.scratch((gemm.batch, rows, cols))
         context.launch(
@@ -133,10 +130,7 @@ def _col2im(op, context: Context) -> None:
     _, cg, r, s = w.shape
     kg, pixels = w.shape[0] // op.groups, dy.shape[0] * dy.shape[2] * dy.shape[3]
     rows = cg * r * s
-    if 4 * op.groups * rows * pixels > config.workspace << 20:
-        raise LoweringError(
-            f"needs {4 * op.groups * rows * pixels >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}"
-        )
+    context.check_workspace(4 * op.groups * rows * pixels)
     columns = context.scratch((op.groups, rows, pixels))
     gemm = Gemm(
         matrix(rows, kg, 1, rows, kg * rows),
@@ -215,8 +209,16 @@ def _refuse_narrow(op, inputs, outputs, target: Target) -> str | None:
 
 
 def _refuse_strided(op, inputs, outputs, target: Target) -> str | None:
-    if op.stride[0] * op.stride[1] > 1 and inputs[1].shape[2:] != (1, 1):
+    if op.stride[0] * op.stride[1] > 1 and (inputs[1].shape[2:] != (1, 1) or target.is_cpu):
         return f"stride {op.stride} would multiply mostly zeros"
+    return _refuse_narrow(op, inputs, outputs, target)
+
+
+def _refuse_gathered(op, inputs, outputs, target: Target) -> str | None:
+    """Forwards, and for filters: where pixels are few, but do not lie side by side."""
+    window = op.window if hasattr(op, "window") else inputs[1].shape[2:]
+    if target.is_cpu and tuple(window) == (1, 1) and op.stride != (1, 1):
+        return f"vectors cannot be read from pixels that are {op.stride} apart"
     return _refuse_narrow(op, inputs, outputs, target)
 
 
@@ -224,29 +226,39 @@ def _wgrad_layouts(op, inputs, outputs):
     return [((layout, layout), (ROW,) * len(outputs)) for layout in (ROW, NHWC)]
 
 
+def _planes_layouts(op, inputs, outputs):
+    return [((ROW,) * len(inputs), (ROW,) * len(outputs))]
+
+
 def _filter_layouts(op, inputs, outputs):
     return [((layout, ROW), (layout,)) for layout in (ROW, NHWC)]
 
 
 FPROP = (
+    Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
-    Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_narrow, _filter_layouts),
+    Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
+    Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_gathered, _filter_layouts),
     Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
     Lowering("direct", _direct_fprop, layouts=_filter_layouts),
 )
 DGRAD = (
+    Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
+    Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),
     Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
     Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
     Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
     Lowering("direct", _direct_dgrad, layouts=_filter_layouts),
 )
 WGRAD = (
+    Lowering("direct_planes", direct_planes.wgrad, direct_planes.refuse, _planes_layouts),
     Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
     Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
-    Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
+    Lowering("strips", strips.wgrad, strips.refuse_wgrad, _planes_layouts),
+    Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_gathered, _wgrad_layouts),
     Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
     Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts),
 )

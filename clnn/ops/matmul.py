@@ -12,7 +12,7 @@ from ..codegen.views import matrix
 from ..errors import ShapeError
 from ..ir import Op, Sample, TensorSpec, Value
 from .elementwise import add
-from .gemm import Gemm, launch_gemm, refuse_packed, refuse_tiled
+from .gemm import Gemm, launch_gemm, refuse_packed, refuse_tiled, refuse_vector
 from .shape import expand, reshape
 from .tracing import Tensor, apply, as_value, graph_of
 
@@ -88,6 +88,7 @@ class Matmul(Op):
     def lowerings(self):
         return (
             Lowering("packed", lambda op, c: emit_matmul(op, c, "packed"), refuse_packed),
+            Lowering("vector", lambda op, c: emit_matmul(op, c, "vector"), refuse_vector),
             Lowering("tiled", lambda op, c: emit_matmul(op, c, "tiled"), refuse_tiled),
             Lowering("simple", lambda op, c: emit_matmul(op, c, "simple")),
         )
@@ -99,6 +100,9 @@ class Matmul(Op):
         for ta, tb, sums in ((False, False, False), (False, True, False), (True, False, True), (True, True, False)):
             for m, n, k in ((5, 7, 3), (33, 65, 41), (1, 130, 17), (70, 1, 9), (13, 20, 1)):
                 cases.append(Sample(cls(ta, tb, sums), (f((k, m) if ta else (m, k)), f((n, k) if tb else (k, n)))))
+            # few rows or columns, whose matrix is read by vectors, and a result that leaves as vectors
+            for m, n, k in ((1, 72, 260), (3, 8, 68), (76, 2, 132), (36, 72, 40)):
+                cases.append(Sample(cls(ta, tb, sums and m == 36), (f((k, m) if ta else (m, k)), f((n, k) if tb else (k, n)))))
         cases.append(Sample(cls(False, True), (f((3, 5, 6)), f((3, 7, 6)))))
         cases.append(Sample(cls(True, False, True), (f((2, 4, 5)), f((2, 4, 3)))))
         cases.append(Sample(cls(True, False, True), (f((3000, 6)), f((3000, 10)))))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..codegen.expr import arg, call, mul
 from ..codegen.lowering import Context, Lowering
-from ..codegen.views import Digit, View, matrix
+from ..codegen.views import Digit, View, matrix, merge
 from ..errors import ArgumentError
 from ..ir import NHWC, ROW, Op, Sample, TensorSpec, Value
 from ..ir.op import distinct
@@ -66,19 +66,6 @@ class Reduce(Op):
 
 def _layouts(op: Reduce, x: TensorSpec):
     return [ROW, NHWC] if x.rank == 4 and set(op.axes) in ({0, 2, 3}, {2, 3}) else [ROW]
-
-
-def merge(digits: Sequence[Digit]) -> tuple[Digit, ...]:
-    """The same digits with neighbours joined where they walk memory as one."""
-    merged: list[Digit] = []
-    for digit in digits:
-        if digit.extent == 1:
-            continue
-        if merged and merged[-1].stride == digit.stride * digit.extent:
-            merged[-1] = Digit(merged[-1].extent * digit.extent, digit.stride)
-        else:
-            merged.append(digit)
-    return tuple(merged) or (Digit(1, 0),)
 
 
 def reduction_view(x: TensorSpec, axes: tuple[int, ...]) -> View:

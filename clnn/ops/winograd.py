@@ -30,7 +30,7 @@ from .reduce import reduction_view
 #: finite points of interpolation, by the number of elements of a transformed tile's side
 POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
 #: fewest channels of a group, in or out, for which it pays
-LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 8
+LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 48
 #: fewest tiles of all images together, and the largest share of the direct sum's multiplications, for which it pays
 LEAST_TILES, MOST_PRODUCTS = 16, 0.6
 #: sums of 64 products are rounded on their own where the GEMM knows such blocks: most of the error is theirs, as the last
@@ -91,11 +91,6 @@ def _prepare(op, window: tuple[int, int], context: Context) -> int:
     return int(config.winograd[1])
 
 
-def _check_workspace(floats: int) -> None:
-    if 4 * floats > config.workspace << 20:
-        raise LoweringError(f"needs {4 * floats >> 20} MiB of scratch, CLNN_WORKSPACE_MB allows {config.workspace}")
-
-
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
     """Launch the transform of images, or of filters as images of one tile; ``inner``, tiles or channels, lies side by side."""
     (n, c, h, w), count, elements = tiles.spec.shape, tiles.count, len(by) ** 2
@@ -114,7 +109,7 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
     kg = k // op.groups
     elements, tiles = len(by.images) ** 2, image.count
     outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
-    _check_workspace(elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
+    context.check_workspace(4 * elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
     inner = "channels" if image.spec.layout == NHWC and op.groups == 1 else "tiles"
     # filters of one group lie as (K, C) or (C, K): on CPUs along the rows of A or of B, which are read as they lie
     flip = not transposed if inner == "channels" else transposed and context.target.is_cpu and op.groups == 1
@@ -167,7 +162,7 @@ def wgrad(op, context: Context) -> None:
     cg, kg = c // op.groups, k // op.groups
     rows, cols = -(-p // m), -(-q // m)
     tiles, elements = n * rows * cols, (m + 2) ** 2
-    _check_workspace(elements * (tiles * (c + k) + k * cg))
+    context.check_workspace(4 * elements * (tiles * (c + k) + k * cg))
     inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
     v = _transform(context, context.input(0), _Tiles(x, (-op.padding[0], -op.padding[2]), rows, cols, m), by.images, inner)
     g = _transform(context, context.input(1), _Tiles(dy, (0, 0), rows, cols, m), by.filters, inner)

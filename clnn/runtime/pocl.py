@@ -64,7 +64,7 @@ def correct_cpu(platform, device) -> str | None:
         return None
     suitable = suitable_name(_flags(), config.pocl_cpu)
     wished = config.pocl_cpu not in ("auto", "off") and suitable != current.group(1)
-    if not wished and not needs_correction(current.group(1), suitable):
+    if suitable is None or not (wished or needs_correction(current.group(1), suitable)):
         return None
     return suitable if _replace(device.int_ptr, current.group(1), suitable) else None
 

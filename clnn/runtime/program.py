@@ -84,7 +84,8 @@ class Programs:
             return
         names = list(missing)
         workers = os.cpu_count() or 1
-        size = max(1, min(PER_PROGRAM, -(-len(names) // workers)))
+        rounds = -(-len(names) // (PER_PROGRAM * workers))  # programs of equal size, so that all workers end together
+        size = -(-len(names) // (workers * rounds))
         parts = [names[i : i + size] for i in range(0, len(names), size)]
         if len(parts) == 1:  # no thread of its own: a caller with a time limit must be able to abandon it
             self._home |= dict.fromkeys(names, self._build_part(names, missing))

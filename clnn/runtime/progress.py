@@ -18,7 +18,8 @@ class BuildLine:
 
     def __init__(self, what: str, total: int):
         stream = sys.stderr
-        self._stream = stream if stream is not None and stream is sys.__stderr__ and stream.isatty() else None
+        ours = stream is not None and stream is sys.__stderr__
+        self._stream = stream if ours and stream.isatty() else None
         self._what, self._total, self._done = what, total, 0
         self._start, self._shown, self._lock = time.monotonic(), False, threading.Lock()
 

@@ -30,6 +30,8 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/direct": (0.013, 0.08),
     "conv/direct_planes": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
+    "conv/strips": (0.01, 0.6),
+    "conv/window_sums": (0.01, 0.6),
     "conv/": (0.5, 0.4),
     "": (0.25, 0.25),
 }

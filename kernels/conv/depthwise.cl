@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Kernel, Tunable
-from clnn.codegen.taps import Taps
+from clnn.codegen.taps import Taps, chunks
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
 def axes(p, t):
@@ -8,7 +8,8 @@ def axes(p, t):
     def of(axis, rows):
         return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis],
                     p.backwards, rows)
-    return of(0, t.ROWS), of(1, 1)
+    cols = t.COLS if p.inner == "columns" and t.GROUP > 1 else 1
+    return of(0, t.ROWS), of(1, max(1, cols // p.stride[1]) if p.backwards else cols)
 
 def units(p, t, cpu):
     """Blocks of results; for an item that walks a row of blocks, or all channels of one, the rows or pixels."""
@@ -20,9 +21,11 @@ def units(p, t, cpu):
 def choose(p, target):
     class One:
         ROWS = 4 if p.stride[0] == 1 else 2
+        GROUP = 1 if target.is_cpu else 256
+        COLS = 1 if target.is_cpu or p.inner == "channels" else next(v for v in (4, 2, 1) if p.results[1] % v == 0)
     cost = One.ROWS * p.window[0] * p.window[1] * (1 if not target.is_cpu else p.C if p.inner == "channels" else p.results[1])
     walk = choose_walk(units(p, One, target.is_cpu), target, cost=cost)
-    return {"ROWS": One.ROWS, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
+    return {"ROWS": One.ROWS, "COLS": One.COLS, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
     summary="Depthwise convolution, or its gradient in the image: each channel has filters of its own, held in registers.",
@@ -35,7 +38,8 @@ KERNEL = Kernel(
              "spread": "results that share a channel of the image; backwards they are summed",
              "x_strides": "of (N, C, H, W) in x",
              "strides": "of (N, C, H, W) in the result", "inner": "what lies side by side: columns or channels"},
-    tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded")),
+    tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded"),
+              Tunable("COLS", (1, 2, 4), 1, 3, "with GROUP > 1, where columns lie side by side: results of a row that share what is loaded")),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
     local_size=walk_group,
@@ -98,6 +102,42 @@ def block(check_h, check_w):
             lines.append(f"if ({' && '.join(guards)}) {stored}" if guards else stored)
     return "\n            ".join(lines)
 
+def tile():
+    """Statements that compute and store block (i, j), of several columns, of channel c in image n: rows are read by vectors."""
+    lines = [f"float a{i}_{j} = 0.0f;" for i in range(down.block) for j in range(across.block)]
+    parts = chunks(across, (xn, xc, xh))
+    if joined:
+        lines.append(f"for (int m = 0; m < {p.spread}; ++m) {{ {filters('c')}")
+    lines.append(f"__global const float* here = x + ((index_t)n * {xn} + (index_t){channel('c')} * {xc} "
+                 f"+ (index_t)i * {down.advance * xh} + j * {across.advance});")
+    lines += [f"const bool w{part.first + 512} = (uint)(j * {across.advance} + {part.first}) < {p.pixels[1]}u;" for part in parts]
+    for h in down.needed:
+        lines.append(f"{{ const bool on = (uint)(i * {down.advance} + {h}) < {p.pixels[0]}u;")
+        for part in parts:
+            kind = "float" if part.width == 1 else f"float{part.width}"
+            lines.append(f"const {kind} v{part.first + 512} = on && w{part.first + 512} ? "
+                         f"*(__global const {kind}*)(here + {h * xh + part.first}) : ({kind})(0.0f);")
+        for i, r, at in down.uses:
+            if at != h:
+                continue
+            for j, s, left in across.uses:
+                part = next(part for part in parts if part.first <= left < part.first + part.width)
+                value = f"v{part.first + 512}" + (f".s{left - part.first}" if part.width > 1 else "")
+                lines.append(f"a{i}_{j} += {value} * f{r * p.window[1] + s};")
+        lines.append("}")
+    if joined:
+        lines.append("}")
+    lines.append(f"const index_t to = (index_t)n * {yn} + (index_t)c * {yc} + (index_t)i * {down.block * yh} + j * {across.block};")
+    whole = across.block in (2, 4) and not across.ragged and all(step % across.block == 0 for step in (yn, yc, yh))
+    for i in range(down.block):
+        if whole:
+            text = store_vector("y", f"to + {i * yh}", [f"a{i}_{j}" for j in range(across.block)])
+        else:
+            text = "\n            ".join((f"if (j * {across.block} + {j} < {p.results[1]}) " if across.ragged else "")
+                                         + store("y", f"to + {i * yh + j}", f"a{i}_{j}") for j in range(across.block))
+        lines.append(f"if (i * {down.block} + {i} < {p.results[0]}) {{ {text} }}" if down.ragged else text)
+    return "\n            ".join(lines)
+
 cut_h, cut_w = (h_first, h_last) != (0, down.blocks), (w_first, w_last) != (0, across.blocks)
 %>
 ${signature}
@@ -112,7 +152,7 @@ ${signature}
         const int plane = unit / ${across.blocks * down.blocks}, c = plane % ${p.C}, n = plane / ${p.C};
         ${"" if joined else filters("c")}
 % endif
-        ${block(cut_h, cut_w)}
+        ${tile() if across.block > 1 and p.inner == "columns" else block(cut_h, cut_w)}
 </%loops:each>
 % elif p.inner == "channels":
 <%loops:each n="${units(p, t, True)}" index="unit" t="${t}">

@@ -1,17 +1,26 @@
 <%!
 from clnn.codegen.convolution import SHAPE
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.taps import Taps
+from clnn.codegen.taps import Taps, chunks
 
 def choose(p, target):
     if target.is_cpu:
         vector = next(v for v in (16, 8, 4, 1) if p.K % v == 0) if p.inner == "channels" and p.K == p.C else 1
         return {"LANES": 1, "CHANNELS": 1, "VECTOR": vector if p.inner == "channels" else 8}
-    return {"LANES": 128, "CHANNELS": 1} if p.inner == "columns" else {"LANES": 8, "CHANNELS": 32}
+    if p.inner == "channels":
+        return {"LANES": 8, "CHANNELS": 32}
+    return {"LANES": 128, "CHANNELS": 1, "VECTOR": next(v for v in (4, 2, 1) if p.Q % v == 0),
+            "ROWS": 8 if p.P >= 28 and p.R * p.S <= 9 and p.stride[0] == 1 else 4}
 
 def channels_of(t, p):
     """Channels of a work-group."""
     return t.VECTOR if t.LANES == 1 and p.inner == "channels" else t.CHANNELS
+
+BATCH = 10      # sums that a tree joins at once
+
+def strips(p, t):
+    """Whether the items of a work-group take blocks of rows and columns of one channel."""
+    return t.LANES > 1 and t.CHANNELS == 1 and p.inner == "columns"
 
 KERNEL = Kernel(
     summary="Gradient of a depthwise convolution in its filters: the sums over part of the rows of all images, all taps at once.",
@@ -21,18 +30,18 @@ KERNEL = Kernel(
              "parts": "into which the N P rows are cut", "inner": "what lies side by side: columns or channels"},
     tunables=(Tunable("LANES", (1, 8, 32, 64, 128, 256), 128, 4, "items that share a channel; 1 on CPUs"),
               Tunable("CHANNELS", (1, 8, 16, 32), 1, 3, "channels of a work-group"),
-              Tunable("VECTOR", (1, 4, 8, 16), 1, 1, "with LANES 1: columns, or channels, that an item takes together")),
+              Tunable("VECTOR", (1, 2, 4, 8, 16), 1, 2, "columns, or on CPUs channels, that an item takes together"),
+              Tunable("ROWS", (1, 2, 4, 8), 1, 3, "with LANES > 1: rows of results that share the pixels that an item loads")),
     constraints=(Constraint(lambda p, t, target: t.LANES & (t.LANES - 1) == 0, "the tree needs a power of two of items"),
                  Constraint(lambda p, t, target: t.LANES > 1 or t.CHANNELS == 1,
                             "an item of its own takes one channel or one vector of them"),
-                 Constraint(lambda p, t, target: t.VECTOR == 1 or t.LANES == 1,
-                            "items that share a channel read single elements"),
-                 Constraint(lambda p, t, target: t.VECTOR == 1 or p.inner == "columns" or p.K == p.C and p.K % t.VECTOR == 0,
+                 Constraint(lambda p, t, target: t.LANES == 1 or t.VECTOR <= 4, "items that share a channel take at most four columns"),
+                 Constraint(lambda p, t, target: t.VECTOR == 1 or t.LANES > 1 or p.inner == "columns" or p.K == p.C and p.K % t.VECTOR == 0,
                             "the vector does not fit the channels")),
     choose=choose,
     global_size=lambda p, t: (-(-p.K // channels_of(t, p)) * p.parts * t.LANES * t.CHANNELS,),
     local_size=lambda p, t: (t.LANES * t.CHANNELS,),
-    local_bytes=lambda p, t: 4 * t.LANES * t.CHANNELS if t.LANES > 1 else 0,
+    local_bytes=lambda p, t: 4 * t.LANES * t.CHANNELS * (BATCH if strips(p, t) else 1) if t.LANES > 1 else 0,
 )
 %>
 <%namespace name="tree" file="/lib/tree.mako"/>
@@ -78,10 +87,54 @@ def locate_row():
               for r in range(p.R)]
     return "\n        ".join(lines)
 %>
+<%
+blocks = strips(p, t)
+if blocks:
+    down = Taps(p.H, p.P, p.R, p.stride[0], p.padding[0], p.dilation[0], False, t.ROWS)
+    side = Taps(p.W, p.Q, p.S, p.stride[1], p.padding[2], p.dilation[1], False, t.VECTOR)
+    pieces = chunks(side, (xn, xc, xh))
+    aligned = t.VECTOR in (2, 4) and not side.ragged and all(step % t.VECTOR == 0 for step in (yn, yk, yp))
+    share = -(-(p.N * down.blocks) // p.parts)
+
+def tile():
+    """Statements for block (i, j) of image n: each of its results times the pixels under its window, which are read once."""
+    lines = [f"__global const float* from = dy + ((index_t)n * {yn} + (index_t)k * {yk} + (index_t)i * {t.ROWS * yp} + j * {t.VECTOR});",
+             f"__global const float* here = x + ((index_t)n * {xn} + (index_t)(k / {spread}) * {xc} "
+             f"+ (index_t)i * {down.advance * xh} + j * {side.advance});"]
+    for i in range(t.ROWS):
+        on = f"i * {t.ROWS} + {i} < {p.P}" if down.ragged else ""
+        for j in range(0, t.VECTOR, t.VECTOR if aligned else 1):
+            kind = f"float{t.VECTOR}" if aligned else "float"
+            guards = [on] * bool(on) + ([f"j * {t.VECTOR} + {j} < {p.Q}"] if side.ragged else [])
+            value = f"*(__global const {kind}*)(from + {i * yp + j})"
+            lines.append(f"const {kind} g{i}_{j} = {' && '.join(guards)} ? {value} : ({kind})(0.0f);" if guards else
+                         f"const {kind} g{i}_{j} = {value};")
+    grad = {(i, j): f"g{i}_0.s{j}" if aligned else f"g{i}_{j}" for i in range(t.ROWS) for j in range(t.VECTOR)}
+    if has("sums"):
+        lines.append(f"bias += {' + '.join(grad.values())};")
+    lines += [f"const bool w{part.first + 512} = (uint)(j * {side.advance} + {part.first}) < {p.W}u;" for part in pieces]
+    for h in down.needed:
+        lines.append(f"{{ const bool on = (uint)(i * {down.advance} + {h}) < {p.H}u;")
+        for part in pieces:
+            kind = "float" if part.width == 1 else f"float{part.width}"
+            lines.append(f"const {kind} v{part.first + 512} = on && w{part.first + 512} ? "
+                         f"*(__global const {kind}*)(here + {h * xh + part.first}) : ({kind})(0.0f);")
+        for i, r, at in down.uses:
+            if at != h:
+                continue
+            for j, s, left in side.uses:
+                part = next(part for part in pieces if part.first <= left < part.first + part.width)
+                value = f"v{part.first + 512}" + (f".s{left - part.first}" if part.width > 1 else "")
+                lines.append(f"t{r * p.S + s} += {grad[i, j]} * {value};")
+        lines.append("}")
+    return "\n            ".join(lines)
+%>
 ${signature}
 {
     const int block = get_group_id(0) % ${-(-p.K // over)}, part = get_group_id(0) / ${-(-p.K // over)};
+% if not blocks:
     const int start = part * ${span}, stop = start + ${span} < ${p.N * p.P} ? start + ${span} : ${p.N * p.P};
+% endif
     ${" ".join(f"{kind} {name} = 0.0f;" for name in names)}
 % if t.LANES == 1:
 % if vector > 1:
@@ -126,6 +179,26 @@ ${signature}
         ${stores([f"of_{name}[v]" for name in names], "(k + v)")}
     }
 % endif
+% elif blocks:
+    // The items of a work-group stride through the blocks of the part; trees join their sums.
+    __local float shared_sums[${t.LANES * min(BATCH, len(names))}];
+    const int item = get_local_id(0), lane = item, k = block;
+    const int start = part * ${share}, stop = start + ${share} < ${p.N * down.blocks} ? start + ${share} : ${p.N * down.blocks};
+    for (int e = lane; e < (stop - start) * ${side.blocks}; e += ${t.LANES}) {
+        const int j = e % ${side.blocks}, row = start + e / ${side.blocks}, i = row % ${down.blocks}, n = row / ${down.blocks};
+            ${tile()}
+    }
+% for batch in [names[at:at + BATCH] for at in range(0, len(names), BATCH)]:
+    ${" ".join(f"shared_sums[{i * t.LANES} + item] = {name};" for i, name in enumerate(batch))}
+<%tree:join lanes="${t.LANES}">
+            ${" ".join(f"shared_sums[{i * t.LANES} + item] += shared_sums[{i * t.LANES} + other];" for i in range(len(batch)))}
+</%tree:join>
+    ${" ".join(f"{name} = shared_sums[{i * t.LANES} + item];" for i, name in enumerate(batch))}
+    barrier(CLK_LOCAL_MEM_FENCE);
+% endfor
+    if (lane == 0) {
+        ${stores(names, "k")}
+    }
 % else:
     // The items of a work-group stride through the positions of the part; a tree joins their sums, one tap after the other.
     __local float shared_sums[${t.LANES * t.CHANNELS}];

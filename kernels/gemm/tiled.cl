@@ -8,11 +8,12 @@ KERNEL = Kernel(
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
              "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
-    tunables=(Tunable("BM", (16, 32, 64, 128), 64, 6, "rows of a work-group's tile"),
-              Tunable("BN", (16, 32, 64, 128), 64, 4, "columns of a work-group's tile"),
+    tunables=(Tunable("BM", (16, 32, 64, 128, 256), 64, 6, "rows of a work-group's tile"),
+              Tunable("BN", (16, 32, 64, 128, 256), 64, 4, "columns of a work-group's tile"),
               Tunable("BK", (8, 16, 32), 16, 6, "depth of a tile"),
-              Tunable("TM", (2, 4, 8), 4, 2, "rows of an item's block"),
-              Tunable("TN", (2, 4, 8), 4, 1, "columns of an item's block"),
+              Tunable("TM", (2, 4, 8, 16), 4, 2, "rows of an item's block"),
+              Tunable("TN", (2, 4, 8, 16), 4, 1, "columns of an item's block"),
+              Tunable("UNROLL", (2, 4, 8, 16, 32), 16, 3, "steps in depth that the compiler sees at once"),
               Tunable("STAGES", (1, 2), 1, 2, "tiles in local memory: with 2 a barrier less per step")),
     constraints=(Constraint(lambda p, t, target: t.BM % t.TM == 0 and t.BN % t.TN == 0, "blocks must divide the tile"),
                  Constraint(lambda p, t, target: (t.BM * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0
@@ -20,12 +21,13 @@ KERNEL = Kernel(
     local_size=lambda p, t: (t.BM // t.TM * (t.BN // t.TN), 1, 1),
     global_size=lambda p, t: (-(-p.N // t.BN) * (t.BM // t.TM * (t.BN // t.TN)), -(-p.M // t.BM), p.batch * p.splits),
     local_bytes=lambda p, t: 4 * t.STAGES * t.BK * (t.BM + t.BN + 8),
-    seeds=tuple({"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn, "STAGES": stages} for bm, bn, bk, tm, tn, stages in (
-        (128, 128, 16, 8, 8, 1), (128, 128, 16, 8, 8, 2), (128, 128, 8, 8, 8, 2), (128, 64, 16, 8, 4, 1), (128, 64, 16, 8, 8, 1),
-        (64, 128, 16, 4, 8, 1), (64, 128, 16, 8, 8, 1), (64, 64, 16, 8, 4, 1), (64, 64, 16, 4, 4, 1), (64, 64, 16, 8, 8, 1),
-        (64, 64, 32, 4, 4, 1), (64, 64, 8, 8, 4, 2), (64, 32, 16, 4, 4, 1), (32, 64, 16, 4, 4, 1), (32, 128, 16, 4, 8, 1),
-        (128, 32, 16, 8, 4, 1), (32, 32, 32, 4, 2, 1), (32, 32, 16, 4, 4, 1), (16, 64, 32, 2, 4, 1), (64, 16, 32, 4, 2, 1),
-        (16, 32, 32, 2, 2, 1), (16, 16, 32, 2, 2, 1))),
+    seeds=tuple({"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn, "STAGES": stages, "UNROLL": unroll} for bm, bn, bk, tm, tn, stages, unroll in (
+        (128, 128, 16, 8, 8, 1, 16), (128, 128, 16, 8, 8, 2, 16), (128, 128, 8, 8, 8, 1, 8), (128, 256, 16, 16, 8, 1, 8), (128, 128, 8, 16, 8, 2, 8),
+        (256, 128, 16, 16, 8, 1, 8), (128, 64, 16, 8, 4, 1, 16), (128, 64, 16, 8, 8, 1, 16), (64, 128, 16, 4, 8, 1, 16), (64, 128, 16, 8, 8, 1, 16),
+        (64, 64, 16, 8, 4, 1, 16), (64, 64, 16, 4, 4, 1, 16), (64, 64, 16, 8, 8, 1, 16), (64, 64, 16, 8, 8, 2, 16), (64, 64, 8, 8, 8, 1, 8), (64, 64, 32, 4, 4, 1, 16),
+        (64, 64, 8, 8, 4, 2, 8), (64, 32, 16, 4, 4, 1, 16), (32, 64, 16, 4, 4, 1, 16), (32, 128, 16, 4, 8, 1, 16), (128, 32, 16, 8, 4, 1, 16),
+        (32, 32, 32, 4, 2, 1, 16), (32, 32, 16, 4, 4, 1, 16), (16, 64, 32, 2, 4, 1, 16), (64, 16, 32, 4, 2, 1, 16), (16, 32, 32, 2, 2, 1, 16),
+        (16, 16, 32, 2, 2, 1, 16))),
 )
 
 def vector(count):
@@ -50,9 +52,12 @@ ragged_k = p.K % depth != 0 or depth % t.BK != 0
 def place(view, extent, i, wide):
     """(row, column) in the tile of the i-th load of an item; loads run along the contiguous direction."""
     e = f"(item + {i * items})"
-    if view.row_contiguous:
-        return f"{e} % {extent[0] // wide} * {wide}", f"{e} / {extent[0] // wide}"
-    return f"{e} / {extent[1] // wide}", f"{e} % {extent[1] // wide} * {wide}"
+    along, across = extent if view.row_contiguous else extent[::-1]
+    near, far = f"{e} % {along // wide} * {wide}", f"{e} / {along // wide}"
+    if wide == 4 and along == t.BK and along % 8 == 0:
+        # What is loaded along the depth is stored across it: two neighbours and sixteen rows meet all the banks of local memory.
+        near, far = f"({e} % 2 + {e} / {2 * across} * 2) * 4", f"{e} / 2 % {across}"
+    return (near, far) if view.row_contiguous else (far, near)
 
 def loaded(view, pointer, wide):
     return view.load(pointer, "at") if wide == 1 else f"*(__global const float4*)({pointer} + at)"
@@ -122,7 +127,7 @@ ${signature}
         if (k0 + ${t.BK} < k_last) {
         ${fetch("k0 + %d" % t.BK)}
         }
-        #pragma unroll
+        #pragma unroll ${t.UNROLL}
         for (int k = 0; k < ${t.BK}; ++k) {
             float av[${t.TM}], bv[${t.TN}];
 % for i in range(0, t.TM, vm):
@@ -152,24 +157,37 @@ ${signature}
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-<% batch = "z" if p.splits > 1 else "g" %>
+<%
+batch = "z" if p.splits > 1 else "g"
+# neighbours in C that an item has side by side leave it as one vector, along rows or along columns
+wide_c = p.c.quads()
+together_m, together_n = (vm if wide_c and p.c.row_contiguous else 1), (vn if wide_c and not p.c.row_contiguous else 1)
+
+def stored(i, j):
+    """The statement that stores the element (i, j) of the block, or the vector that begins there."""
+    if together_m * together_n == 1:
+        return store("c", "ct", f"acc[{i}][{j}]")
+    return store_vector("c", "ct", [f"acc[{i} + {down}][{j} + {across}]" for down in range(together_m) for across in range(together_n)])
+%>
     #pragma unroll
-    for (int i = 0; i < ${t.TM}; ++i) {
+    for (int i = 0; i < ${t.TM}; i += ${together_m}) {
         const int m = m0 + i / ${vm} * ${t.BM // (t.TM // vm)} + ty * ${vm} + i % ${vm};
         if (m < ${p.M}) {
             ${p.c.row("m", "cm")}
             #pragma unroll
-            for (int j = 0; j < ${t.TN}; ++j) {
+            for (int j = 0; j < ${t.TN}; j += ${together_n}) {
                 const int n = n0 + j / ${vn} * ${t.BN // (t.TN // vn)} + tx * ${vn} + j % ${vn};
                 if (n < ${p.N}) {
                     ${p.c.col("n", "cn")}
                     ${p.c.locate("cm", "cn", "ct", batch)}
-                    ${store("c", "ct", "acc[i][j]")}
+                    ${stored("i", "j")}
                 }
             }
 % if has("row_sum"):
             if (n0 == 0 && tx == 0) {
-                ${store("row_sum", f"{batch} * {p.M} + m", "sums[i]")}
+% for down in range(together_m):
+                ${store("row_sum", f"{batch} * {p.M} + m + {down}", f"sums[i + {down}]")}
+% endfor
             }
 % endif
         }

@@ -1,0 +1,61 @@
+"""Which lowerings a GPU takes where matrices are narrow, without measurements: all shapes are of known networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from clnn.codegen.views import matrix
+from clnn.ir import Graph, TensorSpec
+from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul
+from clnn.ops.gemm import Gemm, choose_tile
+from clnn.passes.choose_lowerings import offer_for
+from clnn.target import GENERIC_GPU
+
+GPU = replace(GENERIC_GPU, compute_units=132)
+#: channels, filters, image, filter size, stride, padding, groups → lowerings of fprop, dgrad and wgrad
+CONVOLUTIONS = {
+    (3, 64, 224, 3, 1, 1, 1): ("strips", "strips", "strips"),
+    (3, 64, 224, 7, 2, 3, 1): ("strips", "strips", "strips"),
+    (3, 64, 224, 11, 4, 2, 1): ("implicit_gemm", "strips", "strips"),
+    (64, 3, 224, 3, 1, 1, 1): ("strips", "strips", "implicit_gemm"),
+    (128, 128, 56, 3, 1, 1, 32): ("strips", "strips", "strips"),
+    (144, 144, 56, 3, 1, 1, 144): ("depthwise", "depthwise", "depthwise"),
+    (64, 64, 56, 3, 1, 1, 1): ("winograd", "winograd", "winograd"),
+    (64, 256, 56, 1, 1, 0, 1): ("implicit_gemm", "implicit_gemm", "implicit_gemm"),
+    (96, 96, 27, 5, 1, 2, 2): ("implicit_gemm", "implicit_gemm", "implicit_gemm"),
+}
+
+
+def chosen(op, *inputs) -> str:
+    graph = Graph()
+    node = graph.append(op, [graph.input(spec, f"x{i}") for i, spec in enumerate(inputs)], op.infer(*inputs))
+    offer_for(node, GPU)
+    return node.lowering
+
+
+@pytest.mark.parametrize("layer", CONVOLUTIONS, ids=str)
+def test_convolutions(layer):
+    channels, made, size, window, stride, padding, groups = layer
+    op = Conv2d((stride, stride), (padding,) * 4, (1, 1), groups)
+    x, w = TensorSpec((64, channels, size, size)), TensorSpec((made, channels // groups, window, window))
+    y = op.infer(x, w)[0]
+    found = (chosen(op, x, w), chosen(Conv2dDgrad(**op.attributes(), size=(size, size)), y, w),
+             chosen(Conv2dWgrad(**op.attributes(), window=(window, window)), x, y))
+    assert found == CONVOLUTIONS[layer]
+
+
+@pytest.mark.parametrize("m, n, lowering", [(1, 4096, "vector"), (4096, 1, "vector"), (4, 4096, "vector"), (64, 4096, "tiled")])
+def test_products(m, n, lowering):
+    assert chosen(Matmul(), TensorSpec((m, 1024)), TensorSpec((1024, n))) == lowering
+    assert chosen(Matmul(True, True), TensorSpec((1024, m)), TensorSpec((n, 1024))) == lowering
+
+
+@pytest.mark.parametrize("m, n, k", [(64, 4096, 25088), (64, 25088, 4096), (64, 4096, 4096), (64, 64, 65536), (1024, 1024, 1024)])
+def test_tiles_of_flat_products_keep_every_unit_busy(m, n, k):
+    tile, splits = choose_tile(Gemm(matrix(m, k, k, 1), matrix(k, n, n, 1), matrix(m, n, n, 1)), GPU)
+    groups = -(-m // tile["BM"]) * -(-n // tile["BN"]) * splits
+    items = groups * tile["BM"] // tile["TM"] * tile["BN"] // tile["TN"]
+    assert items >= 0.75 * 256 * GPU.compute_units
+    assert splits == 1 or k // splits >= 128

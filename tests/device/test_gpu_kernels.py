@@ -1,0 +1,129 @@
+"""What only GPUs choose, run on whatever device there is: as if it were a GPU, kernels and their choices are the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import cases, check_close, run_offer
+
+import clnn
+from clnn import nn, optim
+from clnn.ir import Sample, TensorSpec
+from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul
+
+TOLERANCE = 2e-5
+#: stride, padding, dilation, groups, image, filters
+DEPTHWISE = [
+    ((1, 1), (1, 1, 1, 1), (1, 1), 6, (3, 6, 12, 16), (6, 1, 3, 3)),
+    ((2, 2), (1, 1, 1, 1), (1, 1), 6, (3, 6, 12, 16), (12, 1, 3, 3)),
+    ((2, 2), (0, 1, 0, 1), (1, 1), 4, (2, 4, 28, 28), (8, 1, 3, 3)),
+    ((1, 1), (2, 2, 2, 2), (2, 2), 3, (2, 3, 30, 14), (3, 1, 3, 3)),
+    ((1, 1), (2, 2, 2, 2), (1, 1), 4, (2, 4, 28, 28), (4, 1, 5, 5)),
+    ((3, 3), (1, 1, 1, 1), (1, 1), 4, (2, 4, 12, 12), (4, 1, 3, 3)),
+    ((1, 1), (1, 1, 1, 1), (1, 1), 3, (2, 3, 7, 7), (3, 1, 3, 3)),
+]
+NARROW = [
+    ((1, 1), (1, 1, 1, 1), (1, 1), 1, (2, 3, 40, 36), (20, 3, 3, 3)),
+    ((2, 2), (3, 3, 3, 3), (1, 1), 1, (2, 3, 37, 40), (9, 3, 7, 7)),
+    ((4, 4), (2, 2, 2, 2), (1, 1), 1, (1, 3, 43, 43), (8, 3, 11, 11)),
+    ((1, 1), (1, 1, 1, 1), (1, 1), 1, (2, 17, 20, 24), (3, 17, 3, 3)),
+    ((1, 1), (1, 1, 1, 1), (1, 1), 4, (2, 16, 14, 14), (32, 4, 3, 3)),
+    ((2, 2), (1, 1, 1, 1), (1, 1), 2, (2, 10, 15, 16), (12, 5, 3, 3)),
+]
+PRODUCTS = [(64, 132, 40), (100, 36, 700), (1, 520, 2100), (3, 40, 1500), (700, 2, 1030), (1, 1, 5000)]
+
+
+@pytest.fixture(scope="module")
+def gpu(device_session):
+    target = device_session.target
+    return replace(target, kind="gpu", compute_units=16, local_memory=min(target.local_memory, 48 << 10))
+
+
+def directions(stride, padding, dilation, groups, image, filters):
+    op, x, w = Conv2d(stride, padding, dilation, groups), TensorSpec(image), TensorSpec(filters)
+    y = op.infer(x, w)[0]
+    yield Sample(op, (x, w))
+    yield Sample(Conv2dDgrad(**op.attributes(), size=image[2:]), (y, w))
+    yield Sample(Conv2dWgrad(**op.attributes(), window=filters[2:], row_sum=True), (x, y))
+
+
+def check(sample: Sample, lowering: str, gpu, session, config=None) -> None:
+    arrays = sample.arrays()
+    expected = sample.op.reference(*(a.astype(np.float64) for a in arrays))
+    ran = 0
+    for found, inputs, outputs in cases(sample):
+        if found.name != lowering:
+            continue
+        offer = found.offer(sample.op, inputs, outputs, gpu, config=config, forced=True)
+        got = run_offer(sample.op, offer, arrays, inputs, outputs, session)
+        for number, (g, e) in enumerate(zip(got, expected, strict=True)):
+            check_close(g, e, TOLERANCE, f"{sample} by {[launch.kernel.label for launch in offer.launches]}, output {number}")
+        ran += 1
+    assert ran
+
+
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+@pytest.mark.parametrize("config", [{}, {"COLS": 2, "LANES": 8, "VECTOR": 2, "ROWS": 2, "CHANNELS": 1, "GROUP": 64}],
+                         ids=["chosen", "other"])
+def test_depthwise(case, config, gpu, device_session):
+    for sample in directions(*case):
+        layouts = config and [(inputs, outputs) for found, inputs, outputs in cases(sample) if found.name == "depthwise"]
+        if layouts:     # columns lie side by side in the first layout only
+            inputs, outputs = layouts[0]
+            lowering = next(found for found in sample.op.lowerings if found.name == "depthwise")
+            offer = lowering.offer(sample.op, inputs, outputs, gpu, config=config, forced=True)
+            arrays = sample.arrays()
+            expected = sample.op.reference(*(a.astype(np.float64) for a in arrays))
+            for g, e in zip(run_offer(sample.op, offer, arrays, inputs, outputs, device_session), expected, strict=True):
+                check_close(g, e, TOLERANCE, f"{sample} with {config}")
+        else:
+            check(sample, "depthwise", gpu, device_session)
+
+
+@pytest.mark.parametrize("case", NARROW, ids=str)
+def test_strips(case, gpu, device_session):
+    for sample in directions(*case):
+        check(sample, "strips", gpu, device_session)
+
+
+@pytest.mark.parametrize("case", NARROW[:2] + NARROW[3:5], ids=str)
+def test_tiled_products_of_windows(case, gpu, device_session):
+    for sample in directions(*case):
+        check(sample, "implicit_gemm", gpu, device_session)
+
+
+@pytest.mark.parametrize("sizes", PRODUCTS, ids=str)
+@pytest.mark.parametrize("form", ["NN", "NT", "TN", "TT"])
+def test_products(sizes, form, gpu, device_session):
+    (m, n, k), ta, tb = sizes, form[0] == "T", form[1] == "T"
+    sample = Sample(Matmul(ta, tb), (TensorSpec((k, m) if ta else (m, k)), TensorSpec((n, k) if tb else (k, n))))
+    check(sample, "tiled", gpu, device_session)
+    if min(m, n) <= 4:
+        check(sample, "vector", gpu, device_session)
+        check(sample, "vector", gpu, device_session, {"splits": 2, "SHARE": 4, "GROUP": 32})
+
+
+def test_a_network_trains_as_on_a_cpu(gpu, device, device_session, monkeypatch):
+    """Strips, depthwise, tiled products, vectors that leave with tails, and the weight gradients beside them."""
+    def run() -> tuple[list[float], set[str]]:
+        with nn.seeded(0):
+            model = nn.Sequential(
+                nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU(),
+                nn.Conv2d(16, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 3, stride=2, padding=1, groups=8), nn.ReLU(),
+                nn.Flatten(), nn.Linear(32 * 8 * 8, 12),
+            )
+        rng = np.random.default_rng(3)
+        x = rng.standard_normal((4, 3, 16, 16)).astype(np.float32)
+        step = clnn.compile(model, x.shape, loss="cross_entropy", optimizer=optim.SGD(0.01, momentum=0.9), device=device)
+        target = np.arange(4, dtype=np.int32)
+        losses = [float(step.run(x, target)[0]) for _ in range(4)]
+        return losses, {node.lowering for node in step.graph.nodes if node.lowering}
+
+    monkeypatch.setattr(device_session, "target", gpu)
+    ours, used = run()
+    monkeypatch.undo()
+    theirs, _ = run()
+    assert {"strips", "depthwise", "tiled"} <= used
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3)
