@@ -13,13 +13,17 @@ from ..codegen.template import declaration
 from ..errors import InternalError
 from ..ir import Graph, Node, TensorSpec, Value, Variable
 from ..target import Target
-from .memory import Lifetime, place
+from .memory import Lifetime, place, share
 from .schedule import schedule, storage_root
+
+#: bytes of all temporaries up to which each is a buffer of its own
+SMALL = 64 << 20
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``variable``, ``input`` or ``constant``."""
+    """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``slot``, ``variable``, ``input`` or
+    ``constant``."""
 
     kind: str
     key: object = None
@@ -58,6 +62,8 @@ class Plan:
     arena_bytes: int
     temporary_bytes: int
     nodes: list[tuple[Node, int, int]] = field(default_factory=list)
+    #: whether the temporaries are buffers of their own and not parts of one
+    slots: bool = False
 
     @property
     def variable_bytes(self) -> int:
@@ -86,7 +92,8 @@ class Plan:
         lines = [self.summary()]
         for number, launch in enumerate(self.launches):
             places = " ".join(
-                f"{place.kind}" + (f"+{place.offset}" if place.kind == "arena" else "") for place in launch.arguments
+                place.kind + {"arena": f"+{place.offset}", "slot": f"{place.key}"}.get(place.kind, "")
+                for place in launch.arguments
             )
             lines.append(f"{number:4d}  {launch.name:40s} {launch.kernel.label:60s} {places}")
         return "\n".join(lines)
@@ -154,11 +161,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         root = storage_root(value)
         if fixed(root) is None:
             touch(root, root.spec, end + 1)
-    arena = place([Lifetime(*entry) for entry in lifetimes.values()], target.alignment)
-    where: dict[Value | tuple, Location] = {
-        key: Location("arena", None, offset, entry[0])
-        for (key, entry), offset in zip(lifetimes.items(), arena.offsets, strict=True)
-    }
+    where, arena_bytes, slots = _place({key: Lifetime(*entry) for key, entry in lifetimes.items()}, target)
 
     def locate(key) -> Location:
         found = where.get(key)
@@ -189,10 +192,27 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         list(variables.values()),
         [value.source for value in graph.updates],
         list(constants.values()),
-        arena.nbytes,
+        arena_bytes,
         sum(-(-entry[0] // target.alignment) * target.alignment for entry in lifetimes.values()),
         nodes,
+        slots,
     )
+
+
+def _place(lifetimes: dict[Value | tuple, Lifetime], target: Target) -> tuple[dict[Value | tuple, Location], int, bool]:
+    """(locations of the temporaries, their bytes, whether they are buffers of their own).
+
+    Drivers of GPUs look for overlaps among the parts of a buffer at every launch, which costs as much as the launch itself. Small
+    plans, which wait for launches, have whole buffers instead, though these share memory less well.
+    """
+    blocks = list(lifetimes.values())
+    if target.is_cpu or sum(block.nbytes for block in blocks) > SMALL:
+        arena = place(blocks, target.alignment)
+        return {key: Location("arena", None, offset, block.nbytes)
+                for (key, block), offset in zip(lifetimes.items(), arena.offsets, strict=True)}, arena.nbytes, False
+    slots = share(blocks)
+    return {key: Location("slot", number, 0, slots.sizes[number])
+            for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
 
 
 def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: Location, target: Target) -> PlannedLaunch:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 import numpy as np
 
 from ..codegen.template import render
 from ..config import config
-from ..errors import DeviceMemoryError, ShapeError
+from ..errors import DeviceError, DeviceMemoryError, ShapeError
 from ..ir import Value, Variable
 from ..plan import Location, Plan
+from .enqueue import launcher, status_name
 from .opencl import cl
 from .program import sizes
 from .progress import BuildLine
@@ -38,7 +38,7 @@ class Executable:
                 hint="lower the batch size or the image size",
             )
         session.programs.build([launch.kernel for launch in plan.launches])
-        self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes else None
+        self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes and not plan.slots else None
         self._inputs = {value.name: session.allocate(value.spec.nbytes, f"input {value.name}") for value in plan.inputs}
         self._staging: dict[str, list] = {}
         self._constants = {}
@@ -47,14 +47,13 @@ class Executable:
             session.upload(buffer, array)
         self._regions: dict[Location, object] = {}
         self.kernels = []
-        enqueue = cl().enqueue_nd_range_kernel
         self._launches = []
         for launch in plan.launches:
             kernel = session.programs.kernel(launch.kernel)
             buffers = [self.buffer(location) for location in launch.arguments]
             kernel.set_args(*buffers)
             self.kernels.append((kernel, buffers))
-            self._launches.append(partial(enqueue, session.queue, kernel, *sizes(launch.kernel)))
+            self._launches.append(launcher(session.queue, kernel, *sizes(launch.kernel)))
         #: what the first run, or every run, does beside enqueuing
         self._validate, self._report = config.validate, config.debug >= 2
         self._watched = True
@@ -70,7 +69,10 @@ class Executable:
         if location.kind == "constant":
             return self._constants[location.key]
         if location not in self._regions:
-            self._regions[location] = self._arena.get_sub_region(location.offset, max(location.nbytes, 4))
+            if location.kind == "slot":
+                self._regions[location] = self.session.allocate(location.nbytes, "temporary")
+            else:
+                self._regions[location] = self._arena.get_sub_region(location.offset, max(location.nbytes, 4))
         return self._regions[location]
 
     # -- data in and out --------------------------------------------------------------------------------------------
@@ -124,8 +126,7 @@ class Executable:
         if self._watched:
             self._run_watched()
             return
-        for launch in self._launches:
-            launch()
+        self._enqueue(0, len(self._launches))
 
     def sizes(self, launch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Global and local size of a launch."""
@@ -150,8 +151,8 @@ class Executable:
         programs = self.session.programs
         names = [render(launch.kernel)[0] for launch in self.plan.launches]
         with BuildLine("optimising", len(set(names) - programs.launched)) as line:
-            for launch, name in zip(self._launches, names, strict=True):
-                launch()
+            for number, name in enumerate(names):
+                self._enqueue(number, number + 1)
                 if name not in programs.launched:
                     self.session.finish()
                     programs.launched.add(name)
@@ -166,5 +167,12 @@ class Executable:
         """Enqueue launches first … last − 1; for looking at values on the way."""
         if self._seen != Variable.accesses:
             self.bring_in_step()
+        self._enqueue(first, last)
+
+    def _enqueue(self, first: int, last: int) -> None:
         for launch in self._launches[first:last]:
-            launch()
+            if status := launch():
+                planned = self.plan.launches[self._launches.index(launch)]
+                raise DeviceError(f"the device refuses to run {planned.kernel.label}", where=planned.name,
+                                  got=status_name(status),
+                                  hint="lower the batch size, or choose another lowering by CLNN_LOWERING")

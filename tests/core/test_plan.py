@@ -16,7 +16,7 @@ from clnn.ops.step import StepState, end_step, gather_batch
 from clnn.optim import SGD, Adam
 from clnn.passes import TRAINING, run_passes
 from clnn.plan import make_plan, schedule
-from clnn.plan.memory import Lifetime, place
+from clnn.plan.memory import Lifetime, place, share
 from clnn.plan.schedule import storage_root
 from clnn.target import GENERIC_CPU, GENERIC_GPU
 
@@ -145,16 +145,32 @@ def test_no_blocks_need_no_arena():
     assert place([], 128).nbytes == 0
 
 
+def test_slots_hold_one_block_at_a_time():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        starts = [int(rng.integers(0, 50)) for _ in range(int(rng.integers(1, 60)))]
+        blocks = [Lifetime(int(rng.integers(1, 5000)), first, first + int(rng.integers(0, 12))) for first in starts]
+        slots = share(blocks)
+        for i, (a, x) in enumerate(zip(blocks, slots.numbers, strict=True)):
+            assert a.nbytes <= slots.sizes[x]
+            assert not any(x == y and a.first <= b.last and b.first <= a.last
+                           for b, y in zip(blocks[:i], slots.numbers[:i], strict=True))
+        assert max(b.nbytes for b in blocks) <= sum(slots.sizes) <= sum(b.nbytes for b in blocks)
+
+
+@pytest.mark.parametrize("small", [0, 64 << 20], ids=["arena", "slots"])
 @pytest.mark.parametrize("target", [GENERIC_CPU, GENERIC_GPU], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("seed", range(12))
-def test_plans_never_write_over_what_is_still_needed(seed, target):
-    """The plan is replayed symbolically: each place in the arena holds what its last writer left, when it is read."""
+def test_plans_never_write_over_what_is_still_needed(seed, target, small, monkeypatch):
+    """The plan is replayed symbolically: each place holds what its last writer left, when it is read."""
+    monkeypatch.setattr("clnn.plan.plan.SMALL", small)
     graph = ready(random_training_graph(seed)[0], target)
     plan = make_plan(graph, target)
-    written: dict[int, tuple] = {}                  # byte → the place and launch that wrote it
+    assert plan.slots == (small > 0 and not target.is_cpu)
+    written: dict[tuple, tuple] = {}                # (slot, byte) → the place and launch that wrote it
 
-    def cover(location) -> range:
-        return range(location.offset, location.offset + location.nbytes)
+    def bytes_of(location, count: int) -> list[tuple]:
+        return [(location.key, byte) for byte in range(location.offset, location.offset + count)]
 
     launch_number = 0
     for node, begin_, end in plan.nodes:
@@ -164,15 +180,15 @@ def test_plans_never_write_over_what_is_still_needed(seed, target):
             assert count == len(launch.operands)
             sizes = [_size(node, operand) for operand in launch.operands]
             for i, location in enumerate(planned.arguments):
-                if location.kind == "arena" and i not in outputs:
-                    owner = {written.get(byte) for byte in range(location.offset, location.offset + sizes[i])}
+                assert location.kind not in ("arena", "slot") or sizes[i] <= location.nbytes
+                if location.kind in ("arena", "slot") and i not in outputs:
+                    owner = {written.get(byte) for byte in bytes_of(location, sizes[i])}
                     assert len(owner) == 1 and owner != {None}, (node, i)
                     assert next(iter(owner))[0] == location.offset, (node, i)
             for i in outputs:
                 location = planned.arguments[i]
-                if location.kind == "arena":
-                    for byte in range(location.offset, location.offset + sizes[i]):
-                        written[byte] = (location.offset, launch_number)
+                if location.kind in ("arena", "slot"):
+                    written |= dict.fromkeys(bytes_of(location, sizes[i]), (location.offset, launch_number))
             launch_number += 1
 
 
