@@ -20,6 +20,7 @@ CONSTRAINTS = (
 )
 
 SHARED_FROM = 256       # classes from which a work-group takes a row
+HELD = 32               # elements of a row that an item of a GPU keeps
 KEPT = 1024             # results of exp that an item of a CPU keeps instead of computing them again
 
 
@@ -41,6 +42,12 @@ def row_start(p: SimpleNamespace, row: str) -> str:
     if p.inner == 1:
         return f"(index_t){row} * {p.extent}"
     return f"(index_t)({row} / {p.inner}) * {p.extent * p.inner} + {row} % {p.inner}"
+
+
+def held(p: SimpleNamespace, t: SimpleNamespace) -> int:
+    """Elements of a row that each of several items holds in registers; 0 where they are too many, or an item has whole rows."""
+    count = -(-p.extent // t.LANES)
+    return count if t.LANES > 1 and count <= HELD else 0
 
 
 def keeps(p: SimpleNamespace, t: SimpleNamespace) -> bool:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..codegen.lowering import Context, Lowering
+from ..codegen.views import Digit
 from ..errors import ArgumentError, ShapeError
 from ..ir import Op, Sample, TensorSpec, Value
+from .tiles import transpose_tiles
 from .tracing import Tensor, apply, as_value, axis_index, graph_of
 
 
@@ -64,12 +66,23 @@ class Transpose(Move):
     def reference(self, x):
         return (x.transpose(self.perm),)
 
+    @property
+    def lowerings(self):
+        return (Lowering("tiles", emit_transpose), *super().lowerings)
+
     def source(self, x):
         return tuple((x.strides[axis], 0, x.shape[axis], 1, 1) for axis in self.perm), 0.0
 
     @classmethod
     def samples(cls):
-        return [Sample(cls((1, 0)), (TensorSpec((3, 5)),)), Sample(cls((0, 2, 3, 1)), (TensorSpec((2, 3, 5, 1)),))]
+        shapes = (((1, 0), (3, 5)), ((0, 2, 3, 1), (2, 3, 5, 1)), ((1, 0), (19, 37)), ((0, 2, 1), (2, 9, 33)),
+                  ((2, 0, 1), (8, 2, 17)))
+        return [Sample(cls(perm), (TensorSpec(shape),)) for perm, shape in shapes]
+
+
+def emit_transpose(op: Transpose, context: Context) -> None:
+    (x,) = context.inputs
+    transpose_tiles(context, [Digit(x.shape[axis], x.strides[axis]) for axis in op.perm])
 
 
 @dataclass(frozen=True)

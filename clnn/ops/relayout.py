@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..codegen.lowering import Context, Lowering
 from ..codegen.views import Digit
 from ..ir import ROW, Layout, Op, Sample, TensorSpec
+from .tiles import transpose_tiles
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Relayout(Op):
 
     @property
     def lowerings(self):
-        return (Lowering("permute", emit_relayout, layouts=lambda op, i, o: [((i[0].layout,), (op.layout,))]),)
+        def layouts(op, inputs, outputs):
+            return [((inputs[0].layout,), (op.layout,))]
+        return (Lowering("tiles", emit_tiles, layouts=layouts), Lowering("permute", emit_relayout, layouts=layouts))
 
     @classmethod
     def samples(cls):
         from ..ir import NHWC, blocked
-        f = TensorSpec((2, 8, 3, 5))
-        return [Sample(cls(made), (f.with_layout(given),), differentiable=False)
+        few, many = TensorSpec((2, 8, 3, 5)), TensorSpec((3, 40, 5, 9))
+        return [Sample(cls(made), (f.with_layout(given),), differentiable=False) for f in (few, many)
                 for given, made in ((ROW, NHWC), (NHWC, ROW), (ROW, blocked(8)), (blocked(8), NHWC))]
 
 
@@ -69,3 +72,8 @@ def emit_relayout(op: Relayout, context: Context) -> None:
     axes = tuple((digit.stride, 0, digit.extent, 1, 1) for digit in digits)
     context.launch("pointwise/move", {"N": y.size, "shape": tuple(d.extent for d in digits), "axes": axes, "fill": 0.0},
                    {"x": context.input(0)}, {"y": context.output(0)})
+
+
+def emit_tiles(op: Relayout, context: Context) -> None:
+    (x,), (y,) = context.inputs, context.outputs
+    transpose_tiles(context, physical_digits(y, x))

@@ -33,14 +33,15 @@ value = "(x[i] - m) * k + b" + (" + dy[i] * s" if has("dy") else "")
 ${signature}
 {
 % if t.GROUP > 1:
-<%loops:each n="${p.outer * p.C * p.inner}" index="i" t="${t}">
+    // The end of x has been read last, and is still in a cache, when this kernel begins.
+<%loops:each n="${p.outer * p.C * p.inner}" index="i" t="${t}" backwards="${True}">
         const int c = ${"i" if p.inner == 1 else f"(i / {p.inner})"} % ${p.C};
         ${channel("c")}
         ${store("y", "i", value)}
 </%loops:each>
 % else:
-    // An item takes whole rows: planes of one channel, or all channels of one pixel.
-    const int first = get_global_id(0) * ${rows}, last = first + ${rows} < ${count} ? first + ${rows} : ${count};
+    // An item takes whole rows: planes of one channel, or all channels of one pixel. The last come first, as above.
+    const int first = (${items(p, t)[0] - 1} - (int)get_global_id(0)) * ${rows}, last = first + ${rows} < ${count} ? first + ${rows} : ${count};
     for (int row = first; row < last; ++row) {
         const index_t start = (index_t)row * ${length};
 % if p.inner > 1:

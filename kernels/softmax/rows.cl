@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Kernel
-from clnn.codegen.rowwise import CONSTRAINTS, PROBLEM, TUNABLES, choose_rows, keeps, row_group, row_items
+from clnn.codegen.rowwise import CONSTRAINTS, PROBLEM, TUNABLES, choose_rows, held, keeps, row_group, row_items
 
 KERNEL = Kernel(
     summary="Softmax and log-softmax of rows, and their gradients from the result x and its gradient g.",
@@ -19,11 +19,15 @@ KERNEL = Kernel(
 <%namespace name="tree" file="/lib/tree.mako"/>
 <%
 forward = p.kind in ("softmax", "log_softmax")
-kept = p.kind == "softmax" and keeps(p, t)
+kept, in_registers = p.kind == "softmax" and keeps(p, t), held(p, t) > 0
+xv, gv = ("xs[u]", "gs[u]") if in_registers else ("x[at]", "g[at]")
 # what is summed over the row, and the result for one element
-term = {"softmax": "exp(x[at] - top)", "log_softmax": "exp(x[at] - top)", "softmax_grad": "g[at] * x[at]", "log_softmax_grad": "g[at]"}[p.kind]
-result = {"softmax": f"{'kept[k]' if kept else 'exp(x[at] - top)'} * scale", "log_softmax": "(x[at] - top) - scale",
-          "softmax_grad": "x[at] * (g[at] - total)", "log_softmax_grad": "g[at] - exp(x[at]) * total"}[p.kind]
+term = {"softmax": f"exp({xv} - top)", "log_softmax": f"exp({xv} - top)", "softmax_grad": f"{gv} * {xv}", "log_softmax_grad": gv}[p.kind]
+if p.kind == "softmax" and in_registers:
+    term, result = "(xs[u] = exp(xs[u] - top))", "xs[u] * scale"
+else:
+    result = {"softmax": f"{'kept[k]' if kept else 'exp(x[at] - top)'} * scale", "log_softmax": f"({xv} - top) - scale",
+              "softmax_grad": f"{xv} * ({gv} - total)", "log_softmax_grad": f"{gv} - exp({xv}) * total"}[p.kind]
 scale = {"softmax": "1.0f / total", "log_softmax": "log(total)"}.get(p.kind)
 %>
 ${signature}
@@ -32,11 +36,18 @@ ${signature}
     __local float tops[${t.LANES}], totals[${t.LANES}];
 % endif
 <%rows:each p="${p}" t="${t}">
+% if in_registers:
+        // Each element is read once.
+        float xs[${held(p, t)}]${"" if forward else f", gs[{held(p, t)}]"};
+<%rows:elements p="${p}" t="${t}">
+            xs[u] = x[at];${"" if forward else " gs[u] = g[at];"}
+</%rows:elements>
+% endif
 % if forward:
         // The largest element is taken off first, so that no exponential overflows.
         float top = x[start];
 <%rows:elements p="${p}" t="${t}">
-            top = (x[at] > top || x[at] != x[at]) ? x[at] : top;
+            top = (${xv} > top || ${xv} != ${xv}) ? ${xv} : top;
 </%rows:elements>
 % if t.LANES > 1:
         tops[item] = top;
