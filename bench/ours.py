@@ -13,10 +13,10 @@ from bench.side import Prepared, Unable
 from clnn import models, ops, optim
 from clnn.compiler import PRECISIONS, build, open_session
 from clnn.errors import ClnnError
-from clnn.ir import Graph, TensorSpec, Variable
+from clnn.ir import NHWC, Graph, TensorSpec, Variable
 from clnn.ops.step import StepState
 from clnn.ops.tracing import apply
-from clnn.passes import INFERENCE
+from clnn.passes import INFERENCE, choose_lowerings
 from clnn.runtime import Device, Executable
 from clnn.runtime.profiler import profile
 
@@ -62,7 +62,7 @@ class Ours:
         try:
             if case.kind in ("train", "infer"):
                 return self._model(case, variant)
-            return self._operator(case)
+            return self._operator(case, variant["layout"])
         except ClnnError as error:
             raise Unable(" ".join(str(error).split())) from error
 
@@ -74,8 +74,8 @@ class Ours:
 
     # -- operators --------------------------------------------------------------------------------------------------
 
-    def _operator(self, case: Case) -> Prepared:
-        executables = [self._compile(case, copy) for copy in range(case.copies)]
+    def _operator(self, case: Case, layout: str) -> Prepared:
+        executables = [self._compile(case, copy, layout) for copy in range(case.copies)]
         for executable in executables:
             executable.run()
         self.session.finish()
@@ -84,7 +84,7 @@ class Ours:
         return Prepared(lambda: next(turns).run(), self.session.finish, lambda number: first.read(first.plan.outputs[number]),
                         self._clock(executables), lambda: first.plan.peak_bytes, _facts(first))
 
-    def _compile(self, case: Case, copy: int) -> Executable:
+    def _compile(self, case: Case, copy: int, layout: str) -> Executable:
         arrays = dict(case.arrays(copy))
         if case.kind == "batch_norm_backward":
             mean, var = arrays["x"].mean((0, 2, 3)), arrays["x"].var((0, 2, 3))
@@ -95,7 +95,14 @@ class Ours:
                   for name, array in arrays.items()]
         result = PROGRAMS[case.kind](case.params, *values)
         graph.outputs = list(result) if isinstance(result, tuple) else [result]
-        _, executable = build(graph, self.session, INFERENCE)
+        passes = INFERENCE
+        if layout == "NHWC":        # as layers of a network find their images where it pays; inputs would be row-major otherwise
+            passes = (choose_lowerings,)
+            images = [*values, *(value for node in graph.nodes for value in node.outputs if case.kind != "wgrad")]
+            for value in images:
+                if value.kind != "variable":
+                    value.spec = value.spec.with_layout(NHWC)
+        _, executable = build(graph, self.session, passes)
         for name, array in arrays.items():
             if name != "w":
                 executable.write(name, array)

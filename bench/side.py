@@ -189,12 +189,12 @@ class Remote:
 
     def release(self, handle: int) -> None:
         """Never fails: a process that cannot let go of a case is ended."""
-        try:
-            self._ask("release", self._of(handle))
-        except Unable as error:
-            self._end(str(error))
-        finally:
-            del self._handles[handle]
+        process, own = self._handles.pop(handle)
+        if process == self._process and not self._ended:
+            try:
+                self._ask("release", own)
+            except Unable as error:
+                self._end(str(error))
 
     def _end(self, reason: str) -> None:
         if not self._ended:

@@ -95,5 +95,5 @@ def cases(batch: int, quick: bool) -> list[Case]:
 
 def run(options: Options) -> dict:
     batch = options.batch or ((4 if options.quick else 16) if options.is_cpu else 64)
-    return Competition("layers", options, lambda made, _, indices, values: convolution_reference(made, indices)).run(
-        cases(batch, options.quick))
+    return Competition("layers", options, lambda made, _, indices, values: convolution_reference(made, indices),
+                       own_variants=({}, {"layout": "NHWC"})).run(cases(batch, options.quick))
