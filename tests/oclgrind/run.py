@@ -10,10 +10,12 @@ sample is a failure.
 
 Every operator runs its samples through every lowering and layout, with the tunables that a CPU and a GPU get by
 default, with the odd ones, and with other choices of the lowering, these also with a fused tail; then small models
-train, which updates variables in place. Each tensor has a buffer of its own, of exactly its size, so that no access
-past an end hides in a neighbour or in an arena. The run fails if a number is wrong, or if Oclgrind reports anything at
-all: a data race, an access out of bounds, a value used before it was written, a barrier that not all items reach. No
-report is filtered out. Three things are arranged so that the simulator, version 21.10, gives none without cause:
+train, which updates variables in place. With ``--tuned N`` the samples run with N configurations that the tuner could
+choose instead, drawn from those that it starts with and from their neighbourhood, the same in every run. Each tensor has
+a buffer of its own, of exactly its size, so that no access past an end hides in a neighbour or in an arena. The run
+fails if a number is wrong, or if Oclgrind reports anything at all: a data race, an access out of bounds, a value used
+before it was written, a barrier that not all items reach. No report is filtered out. Three things are arranged so that
+the simulator, version 21.10, gives none without cause:
 
 - Kernels are built with -cl-opt-disable: its check for uninitialised values stops at the instruction ``freeze``, which
   its optimiser puts beside an integer division ("FATAL ERROR: Unsupported instruction: freeze").
@@ -34,6 +36,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 6_000
@@ -60,8 +63,10 @@ def prepare() -> None:
 
 def start() -> None:
     """A session of the simulator for each kind of machine."""
+    from clnn.plan import plan
     from clnn.runtime import Executable, Session, program, select_device, session
 
+    plan.SMALL = 0              # slots are as large as their largest tensor
     program.ThreadPoolExecutor = lambda workers: ThreadPoolExecutor(1)
     allocate = Session.allocate
 
@@ -138,7 +143,25 @@ def offers_of(op, lowering, inputs, outputs, target, plain: bool):
         yield f"odd tunables, {others}", with_config(odd(changed) | others)
 
 
-def run_sample(name: str, number: int) -> tuple[set[str], list[str], int]:
+def tuned_offers(op, lowering, inputs, outputs, target, number: int, count: int):
+    """(description, offer) with ``count`` configurations: half of them such as the tuner starts with, half changed ones."""
+    from clnn.errors import LoweringError
+    from clnn.tune.problem import Problem
+    from clnn.tune.space import Space
+
+    try:
+        space = Space(Problem(op, inputs, outputs), target)
+    except LoweringError:
+        return
+    rng = Random(f"{op} {lowering.name} {number}")
+    seeds = [candidate for candidate in space.seeds() if candidate.lowering == lowering.name]
+    rng.shuffle(seeds)
+    drawn = [space.mutated(rng.choice(seeds), rng, count=3) for _ in range(count)] if seeds else []
+    for candidate in [*seeds[:-(-count // 2)], *(found for found in drawn if found is not None)][:count]:
+        yield str(candidate), space.offer(candidate)
+
+
+def run_sample(name: str, number: int, tuned: int = 0) -> tuple[set[str], list[str], int]:
     """One sample of an operator: (templates run, problems, runs)."""
     import numpy as np
     from harness import cases, check_close, run_offer
@@ -154,7 +177,9 @@ def run_sample(name: str, number: int) -> tuple[set[str], list[str], int]:
         expected = sample.op.reference(*(a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays))
         for lowering, inputs, outputs in cases(sample):
             for kind, session in sessions.items():
-                for how, offer in offers_of(sample.op, lowering, inputs, outputs, session.target, sample is plain):
+                offers = (tuned_offers(sample.op, lowering, inputs, outputs, session.target, number, tuned) if tuned else
+                          offers_of(sample.op, lowering, inputs, outputs, session.target, sample is plain))
+                for how, offer in offers:
                     if offer is None or offer in seen:
                         continue
                     seen.add(offer)
@@ -186,7 +211,7 @@ def networks():
            optim.AdamW(lr=0.01), (2, 3, 7, 5), 5)
 
 
-def run_training(name: str, number: int) -> tuple[set[str], list[str], int]:
+def run_training(name: str, number: int, tuned: int = 0) -> tuple[set[str], list[str], int]:
     """Two steps of a small model on each machine, every node compared with its reference: (templates run, problems, runs)."""
     import numpy as np
 
@@ -211,14 +236,17 @@ def run_training(name: str, number: int) -> tuple[set[str], list[str], int]:
     return templates, problems, len(sessions)
 
 
-def task(case: tuple[str, int]):
+def task(case: tuple[str, int, int, float]):
+    """Runs a sample; without seconds if the time is over."""
+    name, number, tuned, end = case
+    if time.perf_counter() > end:
+        return (name, number), set(), [], 0, None
     if not sessions:
         prepare()
         start()
-    name, number = case
     began = time.perf_counter()
-    templates, problems, runs = (run_training if name == "training" else run_sample)(name, number)
-    return case, templates, problems, runs, time.perf_counter() - began
+    templates, problems, runs = (run_training if name == "training" else run_sample)(name, number, tuned)
+    return (name, number), templates, problems, runs, time.perf_counter() - began
 
 
 def main() -> int:
@@ -226,6 +254,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="operators, or 'training'; all by default")
     parser.add_argument("--most", type=int, default=MOST, help=f"multiply-adds of the largest sample that is run ({MOST})")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
+    add = parser.add_argument
+    add("--tuned", type=int, default=0, metavar="N", help="N configurations of the tuner instead of the default and odd ones")
+    add("--budget", type=float, default=float("inf"), metavar="SECONDS", help="begin no more samples after this time")
     given = parser.parse_args()
     prepare()
     from clnn import ops
@@ -239,11 +270,18 @@ def main() -> int:
         for number, sample in enumerate(operator.samples()):
             cost = sample.op.flops(sample.inputs, sample.op.infer(*sample.inputs)) // 2
             (work if cost <= given.most else large).append((operator.__name__, number))
-    work += [("training", number) for number in range(len(list(networks())))]
-    work = [case for case in work if not given.names or case[0] in given.names]
-    covered, failures, total, began = set(), 0, 0, time.perf_counter()
+    if not given.tuned:
+        work += [("training", number) for number in range(len(list(networks())))]
+    began = time.perf_counter()
+    work = [(name, number, given.tuned, began + given.budget) for name, number in work if not given.names or name in given.names]
+    if given.budget < float("inf"):
+        Random(0).shuffle(work)             # so that what is reached in time is of all kinds
+    covered, failures, total, late = set(), 0, 0, 0
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
         for (name, number), templates, problems, runs, seconds in pool.imap_unordered(task, work):
+            if seconds is None:
+                late += 1
+                continue
             covered |= templates
             total += runs
             failures += len(problems)
@@ -251,10 +289,12 @@ def main() -> int:
             print(f"{name} {number}: {runs} runs, {seconds:.1f} s{found}", flush=True)
             for problem in problems:
                 print("    " + problem.replace("\n", "\n    "), flush=True)
+    if late:
+        print(f"out of time: {late} samples were not begun")
     print(f"{total} runs in {time.perf_counter() - began:.0f} s, {failures} problems; left out as too large: "
           f"{', '.join(f'{name} {number}' for name, number in large) or 'none'}")
     missing = sorted(set(template_names()) - covered)
-    if missing and not given.names:
+    if missing and not given.names and not given.tuned:
         print(f"templates that no sample covers: {', '.join(missing)}")
         failures += 1
     return 1 if failures else 0
