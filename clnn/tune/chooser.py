@@ -60,6 +60,10 @@ def _take(problem: Problem, nodes: list[Node], found: Found, session: Session) -
     if found.default and nodes[0].lowering == found.lowering:
         _note(nodes, found.why)
         return
+    if found.aged and found.lowering != nodes[0].lowering:
+        for node in nodes:      # what is chosen unmeasured may not have been there, or not so fast
+            node.refusals.append((f"{found.lowering} as tuned", "was measured when kernels were others"))
+        return
     try:
         offer = offer_of(problem, found, session)
     except LoweringError as error:

@@ -20,7 +20,8 @@ GAIN = 1.05
 
 @dataclass(frozen=True)
 class Found:
-    """A choice with its grounds. ``exact``: this very problem, device, driver and templates, by a search that was finished."""
+    """A choice with its grounds. ``exact``: this very problem, device, driver and templates, by a search that was finished.
+    ``aged``: templates have changed since."""
 
     lowering: str
     config: dict
@@ -28,6 +29,7 @@ class Found:
     seconds: float
     default_seconds: float
     exact: bool
+    aged: bool
     why: str
 
 
@@ -145,7 +147,7 @@ def _from_afar(record: dict, note: str, what: str) -> Found | None:
 
 def _found(record: dict, exact: bool, why: str) -> Found:
     return Found(record["lowering"], record["config"], record["default"], record["seconds"], record["default_seconds"], exact,
-                 why)
+                 not current(record), why)
 
 
 def known_at_all() -> bool:

@@ -152,12 +152,12 @@ def test_another_driver_and_older_kernels_count_less(user_store):
     stale = record(block=16)
     stale["templates"] = {"gemm/tiled": "0" * 12}
     user_store.append(stale)
-    assert find(problem, GENERIC_GPU).why.startswith("measured with older kernels")
+    assert find(problem, GENERIC_GPU).aged and find(problem, GENERIC_GPU).why.startswith("measured with older kernels")
     user_store.append(record(target=replace(GENERIC_GPU, driver="7"), block=32))
     found = find(problem, GENERIC_GPU)
     assert not found.exact and found.config["gemm/tiled"]["BM"] == 32 and "with driver 7" in found.why
     user_store.append(record(block=128))
-    assert find(problem, GENERIC_GPU).exact
+    assert find(problem, GENERIC_GPU).exact and not find(problem, GENERIC_GPU).aged
 
 
 def test_nearest_sizes_are_taken_where_they_gained(user_store):

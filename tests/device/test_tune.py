@@ -137,6 +137,20 @@ def test_a_stored_choice_that_does_not_apply_falls_back_and_says_why(device_sess
     assert "choice splits cannot be 3" in graph.nodes[0].refusals[-1][1]
 
 
+def test_older_kernels_do_not_change_the_lowering(device_session, store):
+    """A way that is chosen unmeasured may be newer than the measurement."""
+    space = Space(matmul(), device_session.target)
+    pretend(store, space, space.candidate("simple", {}), device_session.target)
+    record = next(iter(store.results()))
+    store.path.unlink()
+    store.append(record | {"templates": {"gemm/simple": "0" * 12}})
+    graph = graph_of(device_session, clnn.ops.matmul, (24, 64), (64, 40))
+    before = graph.nodes[0].offer
+    apply_choices(graph, device_session, "lookup")
+    assert graph.nodes[0].offer is before
+    assert graph.nodes[0].refusals[-1] == ("simple as tuned", "was measured when kernels were others")
+
+
 def test_search_measures_what_is_missing(device_session, store, monkeypatch):
     monkeypatch.setattr("clnn.tune.chooser.SEARCH_SECONDS", 0.5)
     graph = graph_of(device_session, clnn.ops.matmul, (24, 64), (64, 40))
