@@ -10,7 +10,7 @@ from ..target import Target
 from .taps import Taps
 
 #: what an item may hold in registers, and how many multiply-adds the text may have for each channel that is read
-MOST_HELD, MOST_TEXT = 96, 2400
+MOST_HELD, MOST_TEXT, MOST_AHEAD = 96, 2400, 207
 #: the same on GPUs that share the processor's memory, which have few registers
 MOST_HELD_INTEGRATED = 48
 #: floats of filters in local memory
@@ -65,6 +65,12 @@ def held(p: SimpleNamespace, rows: int, outs: int) -> int:
     return outs * (down.block * across.block + 1) + len(down.needed)
 
 
+def loaded_ahead(p: SimpleNamespace, rows: int, outs: int) -> int:
+    """The same where a compiler loads all filters and pixels of a channel ahead, which those for small work-groups do."""
+    down, across = axes(p, rows)
+    return outs * (down.block * across.block + p.window[0] * p.window[1]) + len(down.needed) * len(across.needed)
+
+
 def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
     """The strip that takes the fewest turns for all results."""
     least, rows_best, outs_best = math.inf, 1, 1
@@ -74,7 +80,8 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
             continue
         for rows in (1, 2, 3, 4, 6, 8, 12):
             work = load(p, rows, outs)
-            if (rows > 1 or outs > 1) and (held(p, rows, outs) > most or work.products > MOST_TEXT):
+            ahead = loaded_ahead(p, rows, outs) if target.max_work_group < 1024 else 0
+            if (rows > 1 or outs > 1) and (held(p, rows, outs) > most or ahead > MOST_AHEAD or work.products > MOST_TEXT):
                 break
             items = cells(p, rows) * p.groups * -(-p.outs // outs)
             # some 500 items on each unit hide the time that loads take

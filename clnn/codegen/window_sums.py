@@ -9,6 +9,8 @@ from ..target import Target
 
 #: sums of an item, also on GPUs that share the processor's memory, which have few registers
 MOST, MOST_INTEGRATED = 56, 16
+#: pixels that an item of those has under way
+MOST_LOADS = 4
 #: items of a work-group, and bytes of its local memory, at most
 ITEMS, LOCAL = 256, 24 << 10
 BANKS = 32
@@ -70,7 +72,8 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
             for cols in (64, 32, 16):
                 t = SimpleNamespace(TM=tm, TN=tn, COLS=cols, LIMIT=ITEMS)
                 c = cut(p, t)
-                if c.items > ITEMS or 4 * c.floats > LOCAL:
+                loads = -(-p.C * p.R * c.span // c.items)
+                if c.items > ITEMS or 4 * c.floats > LOCAL or (target.unified_memory and loads > MOST_LOADS):
                     continue
                 products = -(-c.items // 32) * max((tm * tn + tm / 4 + tn) / 4, tm + tn) / c.slices
                 staged = (3 * c.block + 14 * p.C * p.R * c.span / cols) / 128

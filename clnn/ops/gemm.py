@@ -47,6 +47,8 @@ RESIDENT, STARVED = 512, 0.6
 FEW = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs
 JOIN = 4_000_000
+#: sums that keep blocks of 16 × 8 busy
+LONG = 1024
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -58,7 +60,7 @@ def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
     # GPUs that share the processor's memory have few registers, and places in windows take some
     most = (16 if gemm.a.window or gemm.b.window else 32) if target.unified_memory else 64
     for (bm, bn, bk, tm, tn), efficiency in TILES:
-        if tm * tn > most:
+        if tm * tn > most or (target.unified_memory and tn > 4):
             continue
         tiles = -(-m // bm) * -(-n // bn) * gemm.batch
         wanted = max(1, RESIDENT * tm * tn // (bm * bn))      # work-groups of a compute unit
@@ -68,7 +70,7 @@ def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
                 break
             rounds = -(-tiles * splits // target.compute_units)
             speed = efficiency * min(1.0, rounds / wanted) ** STARVED
-            cost = rounds * bm * bn * (depth + 64) / speed
+            cost = rounds * bm * bn * (depth + 2 * tm * tn) / speed       # of a block, its ends take as long as some steps
             if splits > 1:  # each partial product is written and read once more, and joining them is one more launch
                 cost += splits * m * n * gemm.batch * 60 / target.compute_units + JOIN
             if best is None or cost < best[0]:
@@ -81,8 +83,8 @@ def large_tile(gemm: Gemm, target: Target, tile: dict[str, int]) -> dict[str, in
 
     Measured on a GPU with 132 units in 2026-11 for 4096³: from 40 to 46 TFLOP/s.
     """
-    m, n, _ = gemm.sizes
-    if (tile["BM"], tile["BN"]) != (128, 128) or gemm.a.window is not None or gemm.b.window is not None:
+    m, n, k = gemm.sizes
+    if target.max_work_group < 1024 or k < LONG or (tile["BM"], tile["BN"]) != (128, 128) or gemm.a.window is not None or gemm.b.window is not None:
         return {}
     if gemm.a.row_contiguous:
         return {}                                           # A is staged as it lies

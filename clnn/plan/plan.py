@@ -16,8 +16,8 @@ from ..target import Target
 from .memory import Lifetime, place, share
 from .schedule import schedule, storage_root
 
-#: bytes of all temporaries up to which each is a buffer of its own
-SMALL = 64 << 20
+#: share of a GPU's memory that temporaries may take if they are buffers of their own
+MOST_OF_MEMORY = 0.6
 
 
 @dataclass(frozen=True)
@@ -202,17 +202,19 @@ def make_plan(graph: Graph, target: Target) -> Plan:
 def _place(lifetimes: dict[Value | tuple, Lifetime], target: Target) -> tuple[dict[Value | tuple, Location], int, bool]:
     """(locations of the temporaries, their bytes, whether they are buffers of their own).
 
-    Drivers of GPUs look for overlaps among the parts of a buffer at every launch, which costs as much as the launch itself. Small
-    plans, which wait for launches, have whole buffers instead, though these share memory less well.
+    Drivers of GPUs look for overlaps among the parts of a buffer at every launch, which costs more than the launch itself, and
+    the more the more parts there are. So temporaries are whole buffers there, though these share memory less well than parts of
+    an arena, unless they would take too much of it.
     """
     blocks = list(lifetimes.values())
-    if target.is_cpu or sum(block.nbytes for block in blocks) > SMALL:
-        arena = place(blocks, target.alignment)
-        return {key: Location("arena", None, offset, block.nbytes)
-                for (key, block), offset in zip(lifetimes.items(), arena.offsets, strict=True)}, arena.nbytes, False
-    slots = share(blocks)
-    return {key: Location("slot", number, 0, slots.sizes[number])
-            for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
+    if not target.is_cpu:
+        slots = share(blocks)
+        if sum(slots.sizes) <= MOST_OF_MEMORY * target.global_memory and max(slots.sizes, default=0) <= target.max_allocation:
+            return {key: Location("slot", number, 0, slots.sizes[number])
+                    for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
+    arena = place(blocks, target.alignment)
+    return {key: Location("arena", None, offset, block.nbytes)
+            for (key, block), offset in zip(lifetimes.items(), arena.offsets, strict=True)}, arena.nbytes, False
 
 
 def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: Location, target: Target) -> PlannedLaunch:

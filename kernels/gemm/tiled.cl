@@ -18,6 +18,8 @@ KERNEL = Kernel(
     constraints=(Constraint(lambda p, t, target: t.BM % t.TM == 0 and t.BN % t.TN == 0, "blocks must divide the tile"),
                  Constraint(lambda p, t, target: (t.BM * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0
                             and (t.BN * t.BK) % (t.BM // t.TM * (t.BN // t.TN)) == 0, "all items must load equally much")),
+    # compilers for devices of small work-groups load the operands of all the steps that they see, and spill them
+    choose=lambda p, target: {} if target.max_work_group >= 1024 else {"UNROLL": 8},
     local_size=lambda p, t: (t.BM // t.TM * (t.BN // t.TN), 1, 1),
     global_size=lambda p, t: (-(-p.N // t.BN) * (t.BM // t.TM * (t.BN // t.TN)), -(-p.M // t.BM), p.batch * p.splits),
     local_bytes=lambda p, t: 4 * t.STAGES * t.BK * (t.BM + t.BN + 8),

@@ -66,7 +66,7 @@ def start() -> None:
     from clnn.plan import plan
     from clnn.runtime import Executable, Session, program, select_device, session
 
-    plan.SMALL = 0              # slots are as large as their largest tensor
+    plan.MOST_OF_MEMORY = 0     # slots are as large as their largest tensor
     program.ThreadPoolExecutor = lambda workers: ThreadPoolExecutor(1)
     allocate = Session.allocate
 

@@ -19,9 +19,9 @@ from targets import MACHINES  # noqa: E402
 ADD = "__kernel void %s(__global const float* x, __global float* y) { y[get_global_id(0)] = x[get_global_id(0)] + %d.0f; }"
 #: indexed by what is read, so that it cannot lie in registers
 ARRAY = """__kernel void array(__global const int* x, __global float* y) {
-    float values[64];
-    for (int i = 0; i < 64; ++i) values[i] = (float)x[i];
-    y[get_global_id(0)] = values[x[get_global_id(0)] & 63] + values[x[get_global_id(0) + 1] & 63];
+    float values[1024];
+    for (int i = 0; i < 1024; ++i) values[i] = (float)x[i];
+    y[get_global_id(0)] = values[x[get_global_id(0)] & 1023] + values[x[get_global_id(0) + 1] & 1023];
 }"""
 SHARED = """__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void shared(__global const float* x, __global float* y) {
     __local float part[1000];
