@@ -9,8 +9,8 @@ from ..target import Target
 
 #: sums of an item, also on GPUs that share the processor's memory, which have few registers
 MOST, MOST_INTEGRATED = 56, 16
-#: pixels that an item of those has under way
-MOST_LOADS = 4
+#: pixels that an item of those has under way, and how much longer more take, as they do not stay in registers
+MOST_LOADS, SPILLING = 4, 100
 #: items of a work-group, and bytes of its local memory, at most
 ITEMS, LOCAL = 256, 24 << 10
 BANKS = 32
@@ -72,12 +72,18 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
             for cols in (64, 32, 16):
                 t = SimpleNamespace(TM=tm, TN=tn, COLS=cols, LIMIT=ITEMS)
                 c = cut(p, t)
-                loads = -(-p.C * p.R * c.span // c.items)
-                if c.items > ITEMS or 4 * c.floats > LOCAL or (target.unified_memory and loads > MOST_LOADS):
+                if c.items > ITEMS or 4 * c.floats > LOCAL:
                     continue
                 products = -(-c.items // 32) * max((tm * tn + tm / 4 + tn) / 4, tm + tn) / c.slices
                 staged = (3 * c.block + 14 * p.C * p.R * c.span / cols) / 128
+                if spills(p, t, target):
+                    staged *= SPILLING
                 cost = -(-p.K // c.block) * (products + staged + MEETING / cols) * -(-p.Q // cols) * cols
                 if best is None or cost < best[0]:
                     best = (cost, {"TM": tm, "TN": tn, "COLS": cols, "LIMIT": ITEMS})
     return best[1] if best else {}
+
+
+def spills(p: SimpleNamespace, t: SimpleNamespace, target: Target) -> bool:
+    """Whether an item has more pixels under way than stay in registers."""
+    return target.unified_memory and -(-p.C * p.R * cut(p, t).span // cut(p, t).items) > MOST_LOADS

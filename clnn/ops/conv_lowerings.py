@@ -217,7 +217,7 @@ def _refuse_strided(op, inputs, outputs, target: Target) -> str | None:
 def _refuse_gathered(op, inputs, outputs, target: Target) -> str | None:
     """Forwards, and for filters: where pixels are few, but do not lie side by side."""
     window = op.window if hasattr(op, "window") else inputs[1].shape[2:]
-    if target.is_cpu and tuple(window) == (1, 1) and op.stride != (1, 1):
+    if (target.is_cpu or hasattr(op, "window")) and tuple(window) == (1, 1) and op.stride != (1, 1):
         return f"vectors cannot be read from pixels that are {op.stride} apart"
     return _refuse_narrow(op, inputs, outputs, target)
 
