@@ -9,7 +9,7 @@ from ..errors import ArgumentError, ClnnError, FileError, LoweringError
 from ..ir import Graph, Node
 from ..runtime import Session
 from .lookup import Found, find, known_at_all, times
-from .problem import Problem, distinct_problems
+from .problem import Problem, distinct_problems, problem_of
 from .space import forced
 from .store import open_store, store_path
 from .tuner import Status, tune_problem
@@ -52,29 +52,34 @@ def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[
                 continue
             found = find(problem, session.target)
         if found is not None:
-            _take(problem, nodes, found, session)
+            offers: dict[Problem, Offer] = {}
+            for node in nodes:
+                _take(node, found, session, offers)
 
 
-def _take(problem: Problem, nodes: list[Node], found: Found, session: Session) -> None:
-    """Give the nodes of a problem the choice that was found, if it can still be made."""
-    if found.default and nodes[0].lowering == found.lowering:
-        _note(nodes, found.why)
+def _take(node: Node, found: Found, session: Session, offers: dict[Problem, Offer]) -> None:
+    """Give a node the choice that was found, if it can still be made.
+
+    Nodes that pose one problem may differ in the expressions of their tails, so each gets launches of its own operator;
+    ``offers`` keeps those that are made.
+    """
+    if found.default and node.lowering == found.lowering:
+        node.note = found.why
         return
-    if found.aged and found.lowering != nodes[0].lowering:
-        for node in nodes:      # what is chosen unmeasured may not have been there, or not so fast
-            node.refusals.append((f"{found.lowering} as tuned", "was measured when kernels were others"))
+    if found.aged and found.lowering != node.lowering:      # what is chosen unmeasured may not have been there, or not so fast
+        node.refusals.append((f"{found.lowering} as tuned", "was measured when kernels were others"))
         return
+    problem = problem_of(node)
     try:
-        offer = offer_of(problem, found, session)
+        if problem not in offers:
+            offers[problem] = offer_of(problem, found, session)
     except LoweringError as error:
-        for node in nodes:
-            node.refusals.append((f"{found.lowering} as tuned", error.what))
+        node.refusals.append((f"{found.lowering} as tuned", error.what))
         return
-    for node in nodes:
-        if node.lowering != found.lowering:
-            node.refusals = [refusal for refusal in node.refusals if refusal[0] != found.lowering]
-            node.refusals.append((str(node.lowering), f"slower: {times(found.seconds, found.default_seconds)}"))
-        node.lowering, node.offer, node.note = found.lowering, offer, found.why
+    if node.lowering != found.lowering:
+        node.refusals = [refusal for refusal in node.refusals if refusal[0] != found.lowering]
+        node.refusals.append((str(node.lowering), f"slower: {times(found.seconds, found.default_seconds)}"))
+    node.lowering, node.offer, node.note = found.lowering, offers[problem], found.why
 
 
 def offer_of(problem: Problem, found: Found, session: Session) -> Offer:

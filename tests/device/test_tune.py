@@ -113,6 +113,25 @@ def test_programs_use_what_is_stored_and_give_the_same(device, device_session, s
     assert final.nodes[0].refusals[-1] == (default, "slower: 1 ms, unmeasured choice 2 ms")
 
 
+def test_tails_that_share_a_measurement_stay_their_own(device, device_session, store):
+    """Of tails the tensors are a problem's, not the expressions: what is found for one is taken for the others."""
+    def both(x, w, b):
+        y = clnn.ops.matmul(x, w)
+        return clnn.ops.add(y, b), clnn.ops.mul(clnn.ops.matmul(clnn.ops.mul(x, 2.0), w), b), clnn.ops.relu(b)
+
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape, np.float32) for shape in ((24, 64), (64, 40), (24, 40)))
+    graph = graph_of(device_session, both, x.shape, w.shape, b.shape)
+    fused = [node for node in graph.nodes if isinstance(node.op, Fused)]
+    problems = {Problem(n.op, tuple(v.spec for v in n.inputs), tuple(v.spec for v in n.outputs)) for n in fused}
+    assert len(problems) == 2 and len({problem.key for problem in problems}) == 1
+    space = Space(problems.pop(), device_session.target)
+    pretend(store, space, unlike_default(space), device_session.target)
+    expected = x @ w + b, 2 * (x @ w) * b, np.maximum(b, 0)
+    for got, wanted in zip(clnn.evaluate(both, x, w, b, device=device), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+
+
 def test_a_forced_lowering_is_left_alone(device_session, store):
     space = Space(matmul(), device_session.target)
     pretend(store, space, unlike_default(space), device_session.target)
