@@ -204,15 +204,14 @@ def _place(lifetimes: dict[Value | tuple, Lifetime], target: Target) -> tuple[di
 
     Drivers of GPUs look for overlaps among the parts of a buffer at every launch, which costs more than the launch itself, and
     the more the more parts there are. So temporaries are whole buffers there, though these share memory less well than parts of
-    an arena, unless they would take too much of it.
+    an arena, unless they would take too much of it; and wherever the arena is larger than one buffer can be.
     """
     blocks = list(lifetimes.values())
-    if not target.is_cpu:
-        slots = share(blocks)
-        if sum(slots.sizes) <= MOST_OF_MEMORY * target.global_memory and max(slots.sizes, default=0) <= target.max_allocation:
-            return {key: Location("slot", number, 0, slots.sizes[number])
-                    for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
-    arena = place(blocks, target.alignment)
+    arena, slots = place(blocks, target.alignment), share(blocks)
+    fits = sum(slots.sizes) <= MOST_OF_MEMORY * target.global_memory and max(slots.sizes, default=0) <= target.max_allocation
+    if fits and (not target.is_cpu or arena.nbytes > target.max_allocation):
+        return {key: Location("slot", number, 0, slots.sizes[number])
+                for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
     return {key: Location("arena", None, offset, block.nbytes)
             for (key, block), offset in zip(lifetimes.items(), arena.offsets, strict=True)}, arena.nbytes, False
 
