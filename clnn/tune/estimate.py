@@ -15,6 +15,7 @@ from ..codegen.lowering import Launch, Offer
 from ..codegen.template import declaration
 from ..codegen.views import View
 from ..ir import Node, TensorSpec
+from ..ops.reduce import Reduce
 from ..runtime import Session
 from ..runtime.speed import Peak, peak
 from .problem import Problem, problem_of
@@ -63,6 +64,8 @@ def estimate(node: Node, session: Session) -> float:
 def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -> float:
     """Seconds of the launches of an offer, one after the other."""
     main = [launch for launch in offer.launches if not declaration(launch.kernel.template).auxiliary]
+    if not isinstance(getattr(problem.op, "base", problem.op), Reduce):      # elsewhere it only joins a few partial sums
+        main = [launch for launch in main if launch.kernel.template != "reduce/rows"] or main
     if any(_product(launch) is not None for launch in main):        # what stands beside a product only prepares or finishes it
         main = []
     tensors = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
