@@ -8,19 +8,24 @@ def block(p, target):
     if target.vector_width < 16:
         return 6, 1
     vectors = 1 if p.N % 32 in range(1, 17) and p.N < 64 else 2
-    return min((4, 6, 8, 12), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows)), vectors
+    return min((4, 6, 8), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows)), vectors      # 12 spill on some CPUs
 
 def choose(p, target):
     rows, vectors = block(p, target)
     width = 16 * vectors
-    config = {"MR": rows, "NV": vectors, "MC": min(-(-p.M // rows), 128 // rows) * rows,
+    most = 256 if target.vector_width >= 16 else 128
+    config = {"MR": rows, "NV": vectors, "MC": min(-(-p.M // rows), most // rows) * rows,
               "NC": min(-(-p.N // width) * width, 256), "KC": 256}
+    def tiles():
+        return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
+    if config["MC"] > 128 and tiles() < 8 * target.compute_units:
+        config["MC"] = 128 // rows * rows
     # panels that fit, and enough tiles that every core gets some
     while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["KC"] > 64:
         config["KC"] //= 2
     while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > width:
         config["NC"] = -(-config["NC"] // (2 * width)) * width
-    while -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits < 2 * target.compute_units and config["NC"] > width:
+    while tiles() < 2 * target.compute_units and config["NC"] > width:
         config["NC"] = -(-config["NC"] // (2 * width)) * width
     return config
 
@@ -52,7 +57,7 @@ KERNEL = Kernel(
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=local_bytes,
     seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "NC": nc, "KC": kc} for mr, nv, mc, nc, kc in (
-        (8, 2, 128, 256, 256), (8, 2, 64, 256, 256), (8, 2, 256, 128, 256), (8, 2, 128, 128, 512), (12, 2, 96, 256, 256),
+        (8, 2, 128, 256, 256), (8, 2, 64, 256, 256), (8, 2, 256, 128, 256), (8, 2, 256, 256, 256), (8, 2, 128, 128, 512), (12, 2, 96, 256, 256),
         (12, 2, 192, 256, 256), (8, 3, 128, 192, 256), (6, 1, 48, 128, 256), (6, 1, 96, 256, 128), (6, 1, 24, 256, 128))),
 )
 %>
