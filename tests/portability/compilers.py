@@ -61,7 +61,7 @@ class Ocloc:
     def version(self) -> str:
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["ocloc", "query", "OCL_DRIVER_VERSION"], cwd=folder, capture_output=True, check=False)
-            found = [path.read_text().strip() for path in Path(folder).iterdir()]
+            found = [path.read_text().strip("\0 \n") for path in Path(folder).iterdir()]
         return found[0] if found else "unknown"
 
     def compile(self, device: str, source: Path) -> dict[str, Usage] | Failure:

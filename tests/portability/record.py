@@ -89,11 +89,14 @@ A compiler that is missing is said to be missing, and its machines are left out.
 `apt-get install intel-opencl-icd clang-19 libclc-19`."""
 
 EXPLAINED = """Kernels of all benchmarked convolution layers (forward and both gradients), matrix products, operators bound by
-memory, and networks (training steps and inference): every lowering that offers itself, in both layouts, with the
-tunables that are chosen where nothing is measured; of templates that none of these need, the operators' samples. Equal texts are
-one kernel. A cell says: kernels / most registers / most scratch bytes of an item, in brackets in how many kernels / most local
+memory, and networks (training steps and inference):
+{which};
+of templates that none of these need, the operators' samples. Equal texts are one kernel. A cell says: kernels / most registers / most scratch bytes of an item, in brackets in how many kernels / most local
 memory of a work-group. Registers: on Intel what a hardware thread has, 128 of 32 bytes, whatever the kernel needs; on AMD the
 vector registers of an item, of which there are 256, on gfx90a 512. Scratch is memory that stands in for registers."""
+#: by whether the run was a full one
+WHICH = {True: "every lowering that offers itself, in both layouts, with the tunables that are chosen where nothing is measured",
+         False: "what is chosen where nothing is measured, and of kernels that differ in constants only the longest"}
 TABLES = {"default": "Default configurations", "seed": "Configurations from which tuning starts, the longest two texts of each",
           "forced": "Kernels for other devices, which only `CLNN_LOWERING` would run here"}
 
@@ -103,7 +106,7 @@ def _compiled(found: dict | None) -> list[str]:
         return []
     machines = [machine for machine in MACHINES if machine.name in found["machines"]]
     lines = ["## Compiled for GPUs that were not there", "", *(f"- {m.title}: {found['machines'][m.name]}" for m in machines), "",
-             *EXPLAINED.splitlines(), ""]
+             *EXPLAINED.format(which=WHICH[found["full"]]).splitlines(), ""]
     for way, title in TABLES.items():
         rows = {(row["template"], row["machine"]): row for row in found["rows"] if row["way"] == way}
         if not rows:

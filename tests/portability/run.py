@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, help="compilers at a time (all cores)")
     parser.add_argument("--save", action="store_true", help="write bench/results/portability.json and docs/portability.md")
     given = parser.parse_args()
-    made: dict = {"provenance": about(), "machines": {}, "rows": [], "failures": [], "spilling": []}
+    made: dict = {"provenance": about(), "full": given.full, "machines": {}, "rows": [], "failures": [], "spilling": []}
     problems = 0
     for machine in MACHINES:
         if given.machine and machine.name not in given.machine:
