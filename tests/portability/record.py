@@ -91,7 +91,8 @@ A compiler that is missing is said to be missing, and its machines are left out.
 EXPLAINED = """Kernels of all benchmarked convolution layers (forward and both gradients), matrix products, operators bound by
 memory, and networks (training steps and inference):
 {which};
-of templates that none of these need, the operators' samples. Equal texts are one kernel. A cell says: kernels / most registers / most scratch bytes of an item, in brackets in how many kernels / most local
+of templates that none of these need, the operators' samples. Equal texts are one kernel. A cell says: kernels / most
+registers / most scratch bytes of an item, in brackets in how many kernels / most local
 memory of a work-group. Registers: on Intel what a hardware thread has, 128 of 32 bytes, whatever the kernel needs; on AMD the
 vector registers of an item, of which there are 256, on gfx90a 512. Scratch is memory that stands in for registers."""
 #: by whether the run was a full one
