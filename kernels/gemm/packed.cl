@@ -23,6 +23,8 @@ def choose(p, target):
     # panels that fit, and enough tiles that every core gets some
     while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["KC"] > 64:
         config["KC"] //= 2
+    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["MC"] > 8 * rows:
+        config["MC"] = -(-config["MC"] // (2 * rows)) * rows
     while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > width:
         config["NC"] = -(-config["NC"] // (2 * width)) * width
     while tiles() < 2 * target.compute_units and config["NC"] > width:
