@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ..target import Target
 from .taps import Taps
 
-#: what an item may hold in registers, and how many multiply-adds the text may have for each channel that is read
+#: what an item may hold in registers, how many multiply-adds the text may have for each channel that is read, and what an item
+#: may hold where a compiler loads all of a channel ahead
 MOST_HELD, MOST_TEXT, MOST_AHEAD = 96, 2400, 207
 #: the same on GPUs that share the processor's memory, which have few registers
 MOST_HELD_INTEGRATED = 48

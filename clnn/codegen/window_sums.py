@@ -86,4 +86,5 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
 
 def spills(p: SimpleNamespace, t: SimpleNamespace, target: Target) -> bool:
     """Whether an item has more pixels under way than stay in registers."""
-    return target.unified_memory and -(-p.C * p.R * cut(p, t).span // cut(p, t).items) > MOST_LOADS
+    c = cut(p, t)
+    return target.unified_memory and -(-p.C * p.R * c.span // c.items) > MOST_LOADS

@@ -207,11 +207,14 @@ def _place(lifetimes: dict[Value | tuple, Lifetime], target: Target) -> tuple[di
     an arena, unless they would take too much of it; and wherever the arena is larger than one buffer can be.
     """
     blocks = list(lifetimes.values())
-    arena, slots = place(blocks, target.alignment), share(blocks)
-    fits = sum(slots.sizes) <= MOST_OF_MEMORY * target.global_memory and max(slots.sizes, default=0) <= target.max_allocation
-    if fits and (not target.is_cpu or arena.nbytes > target.max_allocation):
-        return {key: Location("slot", number, 0, slots.sizes[number])
-                for key, number in zip(lifetimes, slots.numbers, strict=True)}, sum(slots.sizes), True
+    arena = place(blocks, target.alignment) if target.is_cpu else None
+    if arena is None or arena.nbytes > target.max_allocation:
+        slots = share(blocks)
+        largest, together = max(slots.sizes, default=0), sum(slots.sizes)
+        if together <= MOST_OF_MEMORY * target.global_memory and largest <= target.max_allocation:
+            return {key: Location("slot", number, 0, slots.sizes[number])
+                    for key, number in zip(lifetimes, slots.numbers, strict=True)}, together, True
+    arena = arena or place(blocks, target.alignment)
     return {key: Location("arena", None, offset, block.nbytes)
             for (key, block), offset in zip(lifetimes.items(), arena.offsets, strict=True)}, arena.nbytes, False
 

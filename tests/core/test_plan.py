@@ -192,6 +192,15 @@ def test_plans_never_write_over_what_is_still_needed(seed, target, most, monkeyp
             launch_number += 1
 
 
+def test_an_arena_that_no_buffer_can_hold_becomes_slots():
+    model, shape = lenet5(), (1, 28, 28)
+    whole = plan_of(model, shape, 128, GENERIC_CPU)
+    assert not whole.slots
+    divided = plan_of(model, shape, 128, replace(GENERIC_CPU, max_allocation=whole.arena_bytes - 1))
+    assert divided.slots
+    assert all(place.nbytes < whole.arena_bytes for launch in divided.launches for place in launch.arguments)
+
+
 def _size(node, operand) -> int:
     spec = {"in": lambda i: node.inputs[i].spec, "out": lambda i: node.outputs[i].spec, "work": lambda i: node.offer.work[i]}
     return spec[operand.kind](operand.index).nbytes
