@@ -10,29 +10,50 @@ def block(p, target):
     vectors = 1 if p.N % 32 in range(1, 17) and p.N < 64 else 2
     return min((4, 6, 8), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows)), vectors      # 12 spill on some CPUs
 
+def even(extent, most, unit):
+    """The least multiple of ``unit`` that cuts ``extent`` into as many pieces as pieces of ``most`` would."""
+    pieces = max(1, round(extent / most))
+    return -(-(-(-extent // pieces)) // unit) * unit
+
+def tile(p, target):
+    """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
+    it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
+    if target.vector_width >= 16:       # second caches of 1 MiB and more
+        return 256, 256, 64
+    return (384, 128 if p.M > 192 else 256, 96) if straight(p) else (176, 256, 48)
+
 def choose(p, target):
     rows, vectors = block(p, target)
     width = 16 * vectors
-    most = 256 if target.vector_width >= 16 else 128
-    config = {"MR": rows, "NV": vectors, "MC": min(-(-p.M // rows), most // rows) * rows,
-              "NC": min(-(-p.N // width) * width, 256), "KC": 256}
+    most_rows, most_columns, at_once = tile(p, target)
+    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": 256,
+              "NC": even(p.N, most_columns, width)}
     def tiles():
         return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
-    if config["MC"] > 128 and tiles() < 8 * target.compute_units:
-        config["MC"] = 128 // rows * rows
+    def halve(name, unit):
+        config[name] = -(-config[name] // (2 * unit)) * unit
     # panels that fit, and enough tiles that every core gets some
-    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["KC"] > 64:
-        config["KC"] //= 2
-    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["MC"] > 8 * rows:
-        config["MC"] = -(-config["MC"] // (2 * rows)) * rows
-    while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config["NC"] > width:
-        config["NC"] = -(-config["NC"] // (2 * width)) * width
+    while tiles() < 8 * target.compute_units and config["MC"] > 128:
+        halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
-        config["NC"] = -(-config["NC"] // (2 * width)) * width
+        halve("NC", width)
+    for name, unit, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", width, width)):
+        while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config[name] > least:
+            halve(name, unit)
     return config
 
 def local_bytes(p, t):
-    return 4 * (t.KC * (t.MC + t.NC) + t.MC * t.NC + 16)
+    return 4 * ((0 if straight(p) else t.KC * min(t.MB, t.MC)) + t.KC * t.NC + t.MC * t.NC + 16)
+
+def inner(digits):
+    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+
+def one_run(digits):
+    return sum(d.extent > 1 for d in digits) <= 1
+
+def straight(p):
+    """Whether rows of A lie along K: they are read where they are."""
+    return p.a.window is None and one_run(p.a.cols) and inner(p.a.cols).stride == 1
 
 def registers(p, t, target):
     """Accumulators, a row of B and one element of A: 32 registers of 16 floats, or 16 of 8."""
@@ -48,44 +69,40 @@ KERNEL = Kernel(
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
-              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256), 96, 15, "rows of an item's tile"),
+              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512), 96, 15, "rows of an item's tile"),
+              Tunable("MB", (24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
               Tunable("NC", (16, 32, 64, 128, 192, 256, 512), 256, 48, "columns of an item's tile"),
               Tunable("KC", (64, 128, 256, 384, 512), 256, 7, "depth of the packed panels")),
     constraints=(Constraint(lambda p, t, target: t.MC % t.MR == 0, "MC must be a multiple of the rows of a register block"),
+                 Constraint(lambda p, t, target: t.MB % t.MR == 0, "MB must be a multiple of the rows of a register block"),
                  Constraint(lambda p, t, target: t.NC % (16 * t.NV) == 0, "NC must be a multiple of the columns of a register block"),
                  Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
     global_size=lambda p, t: (-(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=local_bytes,
-    seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "NC": nc, "KC": kc} for mr, nv, mc, nc, kc in (
-        (8, 2, 128, 256, 256), (8, 2, 64, 256, 256), (8, 2, 256, 128, 256), (8, 2, 256, 256, 256), (8, 2, 128, 128, 512), (12, 2, 96, 256, 256),
-        (12, 2, 192, 256, 256), (8, 3, 128, 192, 256), (6, 1, 48, 128, 256), (6, 1, 96, 256, 128), (6, 1, 24, 256, 128))),
+    seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "MB": mb, "NC": nc, "KC": kc} for mr, nv, mc, mb, nc, kc in (
+        (8, 2, 256, 64, 256, 256), (8, 2, 128, 64, 256, 256), (8, 2, 512, 96, 128, 256), (8, 2, 128, 128, 128, 512), (12, 2, 96, 96, 256, 256),
+        (12, 2, 192, 96, 256, 256), (8, 3, 128, 64, 192, 256), (6, 1, 384, 96, 128, 256), (6, 1, 192, 48, 256, 256), (6, 1, 96, 48, 256, 256),
+        (6, 1, 48, 48, 128, 256), (6, 1, 24, 24, 256, 128))),
 )
 %>
 <%namespace name="panels" file="/lib/panels.mako"/>
 <%
 depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
-MR, NV, NR = t.MR, t.NV, 16 * t.NV
-def inner(digits):
-    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
-
-def one_run(digits):
-    return sum(d.extent > 1 for d in digits) <= 1
+MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 last = inner(p.c.cols)
-# rows of A that lie along K are read where they are
-straight = p.a.window is None and one_run(p.a.cols) and inner(p.a.cols).stride == 1
 %>
 ${panels.functions()}
 ${signature}
 {
     typedef float8 loose8 __attribute__((aligned(4)));
     typedef float16 loose16 __attribute__((aligned(4)));
-% if straight:
+% if straight(p):
     index_t Ao[${t.MC}];                                                    // where each row of A starts
 % else:
-    __local float Ap[${t.MC * t.KC + 8}] __attribute__((aligned(64)));      // [MC / MR][KC][MR]
+    __local float Ap[${MB * t.KC + 8}] __attribute__((aligned(64)));      // [MB / MR][KC][MR]
 % endif
     __local float Bp[${t.NC * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
     __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the blocks of K
@@ -99,7 +116,7 @@ ${signature}
     float sums[${t.MC}];
     for (int i = 0; i < ${t.MC}; ++i) sums[i] = 0.0f;
 % endif
-% if straight:
+% if straight(p):
     for (int i = 0; i < mc; ++i) {
         const int m = m0 + i, k = 0;
         ${p.a.row("m", "am")} ${p.a.col("k", "ak")} ${p.a.locate("am", "ak", "at", "g")}
@@ -120,76 +137,71 @@ ${signature}
 
     for (int k0 = k_first; k0 < k_last; k0 += ${t.KC}) {
         const int kc = k_last - k0 < ${t.KC} ? k_last - k0 : ${t.KC};
-% if straight:
-% if has("row_sum"):
-        if (n0 == 0)
-            for (int i = 0; i < mc; ++i) {
-                float part = 0.0f;
-                for (int j = 0; j < kc; ++j) part += a[Ao[i] + k0 + j];
-                sums[i] += part;
-            }
+${panels.pack(p.b, "b", NR, "n0", "nc", t.NC, t.KC, "Bp")}
+        for (int from = 0; from < mc; from += ${MB}) {      // rows of A that stay cached while they meet all panels of B
+            const int rows = mc - from < ${MB} ? mc - from : ${MB};
+% if not straight(p):
+${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
+% if has("row_sum"):
+            if (n0 == 0)
+% if straight(p):
+                for (int i = from; i < from + rows; ++i) {
+                    float part = 0.0f;
+                    for (int j = 0; j < kc; ++j) part += a[Ao[i] + k0 + j];
+                    sums[i] += part;
+                }
 % else:
-        for (int block = 0; block < mc; block += ${MR}) {
-            const int rows = mc - block < ${MR} ? mc - block : ${MR};
-            __local float* to = Ap + block * ${t.KC};
-            ${panels.pack(p.a.transposed, "a", MR, "m0 + block", "rows", "to")}
-% if has("row_sum"):
-            if (n0 == 0) {
-                float part[${MR}];
-                for (int i = 0; i < ${MR}; ++i) part[i] = 0.0f;
-                for (int j = 0; j < kc; ++j)
-                    for (int i = 0; i < ${MR}; ++i) part[i] += to[j * ${MR} + i];
-                for (int i = 0; i < ${MR}; ++i) sums[block + i] += part[i];
-            }
+                for (int block = 0; block < rows; block += ${MR}) {
+                    __local const float* packed = Ap + block * ${t.KC};
+                    float part[${MR}];
+                    for (int i = 0; i < ${MR}; ++i) part[i] = 0.0f;
+                    for (int j = 0; j < kc; ++j)
+                        for (int i = 0; i < ${MR}; ++i) part[i] += packed[j * ${MR} + i];
+                    for (int i = 0; i < ${MR}; ++i) sums[from + block + i] += part[i];
+                }
 % endif
-        }
 % endif
-        for (int panel = 0; panel < nc; panel += ${NR}) {
-            const int columns = nc - panel < ${NR} ? nc - panel : ${NR};
-            __local float* to = Bp + panel * ${t.KC};
-            ${panels.pack(p.b, "b", NR, "n0 + panel", "columns", "to")}
-        }
-
-        for (int panel = 0; panel < nc; panel += ${NR})
-            for (int block = 0; block < mc; block += ${MR}) {
-% if straight:
+            for (int panel = 0; panel < nc; panel += ${NR})
+                for (int block = from; block < from + rows; block += ${MR}) {
+% if straight(p):
 % for r in range(MR):
-                __global const float* a${r} = a + Ao[block + ${r} < mc ? block + ${r} : mc - 1] + k0;
+                    __global const float* a${r} = a + Ao[block + ${r} < mc ? block + ${r} : mc - 1] + k0;
 % endfor
 % else:
-                __local const float* ap = Ap + block * ${t.KC};
+                    __local const float* ap = Ap + (block - from) * ${t.KC};
 % endif
-                __local const float* bp = Bp + panel * ${t.KC};
+                    __local const float* bp = Bp + panel * ${t.KC};
 % for r in range(MR):
-                float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
+                    float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
 % endfor
-                #pragma unroll 4
-                for (int k = 0; k < kc; ++k) {
-                    const float16 ${", ".join(f"b{v} = *(__local const float16*)(bp + {16 * v})" for v in range(NV))};
+                    #pragma unroll 4
+                    for (int k = 0; k < kc; ++k) {
+                        const float16 ${", ".join(f"b{v} = *(__local const float16*)(bp + {16 * v})" for v in range(NV))};
 % for r in range(MR):
-                    const float e${r} = ${f"a{r}[k]" if straight else f"ap[{r}]"};
+                        const float e${r} = ${f"a{r}[k]" if straight(p) else f"ap[{r}]"};
 % for v in range(NV):
-                    c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
+                        c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
 % endfor
 % endfor
-% if not straight:
-                    ap += ${MR};
+% if not straight(p):
+                        ap += ${MR};
 % endif
-                    bp += ${NR};
-                }
-                __local float* to = Ct + block * ${t.NC} + panel;
-                if (k0 == k_first) {
+                        bp += ${NR};
+                    }
+                    __local float* to = Ct + block * ${t.NC} + panel;
+                    if (k0 == k_first) {
 % for r in range(MR):
-                    ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(NV))}
+                        ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(NV))}
 % endfor
-                } else {
+                    } else {
 % for r in range(MR):
-                    ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) += c{r}_{v};" for v in range(NV))}
+                        ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) += c{r}_{v};" for v in range(NV))}
 % endfor
+                    }
+                    if (k0 + ${t.KC} >= k_last) ${finish()}
                 }
-                if (k0 + ${t.KC} >= k_last) ${finish()}
-            }
+        }
     }
 % if has("row_sum"):
     if (n0 == 0)

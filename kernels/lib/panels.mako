@@ -1,5 +1,10 @@
 <%doc>What CPU kernels that multiply in register blocks share: the multiply-add of a vector, and packing a matrix view in panels.</%doc>
 <%!
+import math
+
+def one_run_of(digits):
+    return sum(digit.extent > 1 for digit in digits) <= 1
+
 def inner(digits):
     return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
 
@@ -50,17 +55,23 @@ static inline void clnn_transpose8(const float8 r0, const float8 r1, const float
 ${" ".join(f"const {'index_t' if x == 'o' else 'int'} c{x} = pack_{x}[{i}];" for x in kinds)} ${view.locate("r", "c", "at", "g")}
 </%def>
 
-## Copies a panel: for each k of k0 … k0 + kc - 1 the ``width`` neighbours along ``view``'s columns that start at ``first``. Of
-## those only ``count`` exist; what stands in for the others is never stored. Rows of the view are k. Up to 7 floats behind the last
-## element may be overwritten.
-<%def name="pack(view, pointer, width, first, count, to)">
+## Copies the panels of a tile: for each k of k0 … k0 + kc - 1 the columns of ``view`` from ``first``, of which only ``count``, at most
+## ``most``, exist; each ``width`` of them become a panel, ``depth`` rows long, from ``to`` on. What stands in for missing columns is never
+## stored. Rows of the view are k. Up to 7 floats behind the last element may be overwritten.
+<%def name="pack(view, pointer, width, first, count, most, depth, to)">
 <%
 across, step_across = run_of(view, view.cols)
 along, step_along = run_of(view, view.rows)
 group = 16 if width % 16 == 0 and across >= 16 and not step_across else 8
-mode = "across" if across >= group and width % group == 0 else "along" if along >= 8 else ""
-one_run = sum(d.extent > 1 for d in view.rows) <= 1
+# of narrower panels each row is written over by what the last one's group of 8 is too wide
+mode = "across" if across >= group and (width % group == 0 or 4 < width < 8) else "along" if along >= 8 else ""
+one_run = one_run_of(view.rows)
 image = view.window
+groups = -(-width // group)
+total = math.prod(digit.extent for digit in view.cols)
+plain = image is None and one_run_of(view.cols) and not step_across
+together = max(256 // width, 1) * width      # columns that are read at a time, so that reads run along memory
+last_row = "" if width % group == 0 else " && j + 1 < kc"
 
 def outside(step, lane):
     """An element of a run that is not wholly on the image; ``at`` is where the run starts."""
@@ -81,12 +92,33 @@ def run(step, lanes):
         return f"*(__global const loose{lanes}*)({pointer} + at)"
     return f"(*(__global const loose{2 * lanes}*)({pointer} + at)).even"
 %>
-            index_t pack_o[${width}];
+% if mode == "across" and plain:
+        for (int panels = 0; panels < ${count}; panels += ${together}) {
+            const int ends = panels + ${together} < ${count} ? panels + ${together} : ${count};
+            for (int j = 0; j < kc; ++j) {
+                const int k = k0 + j, outer = ${first};
+                ${view.row("k", "r")} ${view.col("outer", "c")} ${view.locate("r", "c", "at", "g")}
+                for (int panel = panels; panel < ends; panel += ${width}) {
+                    __local float* line = ${to} + panel * ${depth} + j * ${width};
+                    if (${total} - outer - panel >= ${groups * group}${last_row}) {
+% for lane in range(0, width, group):
+                        *(__local loose${group}*)(line + ${lane}) = *(__global const loose${group}*)(${pointer} + at + panel + ${lane});
+% endfor
+                    } else
+                        for (int l = 0; l < ${width}; ++l) line[l] = outer + panel + l < ${total} ? ${pointer}[at + panel + l] : 0.0f;
+                }
+            }
+        }
+% elif mode == "across":
+        {
+            index_t pack_o[${most + width + 8}];            // of each column, its place
 % if image is not None:
-            int pack_h[${width}], pack_w[${width}];
+            int pack_h[${most + width + 8}], pack_w[${most + width + 8}];
 % endif
-            for (int i = 0; i < ${width}; ++i) {
-                const int outer = ${first} + (i < ${count} ? i : ${count} - 1);
+            bool pack_run[${(most // width + 1) * groups}];     // of each group, whether it can be copied as one
+            const int panels = (${count} + ${width - 1}) / ${width};
+            for (int i = 0; i < panels * ${width} + ${groups * group - width}; ++i) {
+                const int outer = ${first} + i < ${total} ? ${first} + i : ${total - 1};
                 ${view.col("outer", "c")}
                 pack_o[i] = co;
 % if image is not None:
@@ -94,38 +126,52 @@ def run(step, lanes):
                 pack_w[i] = cw;
 % endif
             }
-% if mode == "across":
-% for i in range(0, width, group):
-<%
-last = i + group - 1
-same = [f"{count} > {last}", f"pack_o[{last}] - pack_o[{i}] == {0 if step_across else group - 1}"]
-if image is not None:
-    same += [f"pack_h[{last}] == pack_h[{i}]", f"pack_w[{last}] - pack_w[{i}] == {(group - 1) * step_across}"]
-%>
-            const bool run${i} = ${" && ".join(same)};
-% endfor
+            for (int panel = 0; panel < panels; ++panel)
+                for (int i = 0; i < ${groups}; ++i) {
+                    const int from = panel * ${width} + i * ${group}, last = from + ${group - 1};
+                    pack_run[panel * ${groups} + i] = ${first} + last < ${total} && pack_o[last] - pack_o[from] == ${0 if step_across else group - 1}${
+                        "" if image is None else f" && pack_h[last] == pack_h[from] && pack_w[last] - pack_w[from] == {(group - 1) * step_across}"};
+                }
             for (int j = 0; j < kc; ++j) {
                 const int k = k0 + j;
-                __local float* line = ${to} + j * ${width};
                 ${view.row("k", "r")}
-% for i in range(0, width, group):
-                if (run${i}) {
-                    ${column(view, i)}
-                    if (${whole(step_across, group)})
-                        *(__local loose${group}*)(line + ${i}) = ${run(step_across, group)};
-                    else
-                        for (int l = 0; l < ${group}; ++l) line[${i} + l] = ${outside(step_across, "l")};
-                } else
-                    for (int i = ${i}; i < ${i + group}; ++i) {
-                        ${column(view, "i")}
-                        line[i] = ${view.load(pointer, "at")};
+                for (int panel = 0; panel < panels; ++panel) {
+                    __local float* line = ${to} + panel * ${width * depth} + j * ${width};
+% for i in range(groups):
+                    {
+                        const int from = panel * ${width} + ${i * group};
+                        if (pack_run[panel * ${groups} + ${i}]${last_row}) {
+                            ${column(view, "from")}
+                            if (${whole(step_across, group)}) *(__local loose${group}*)(line + ${i * group}) = ${run(step_across, group)};
+                            else for (int l = 0; l < ${group}; ++l) line[${i * group} + l] = ${outside(step_across, "l")};
+                        } else
+                            for (int l = 0; l < ${min(group, width)}; ++l) {
+                                ${column(view, "from + l")}
+                                line[${i * group} + l] = ${view.load(pointer, "at")};
+                            }
                     }
 % endfor
+                }
             }
+        }
 % else:
+        for (int panel = 0; panel < ${count}; panel += ${width}) {
+            index_t pack_o[${width}];
+% if image is not None:
+            int pack_h[${width}], pack_w[${width}];
+% endif
+            for (int i = 0; i < ${width}; ++i) {
+                const int outer = ${first} + (panel + i < ${count} ? panel + i : ${count} - 1);
+                ${view.col("outer", "c")}
+                pack_o[i] = co;
+% if image is not None:
+                pack_h[i] = ch;
+                pack_w[i] = cw;
+% endif
+            }
             for (int j = 0; j < kc;) {
                 const int k = k0 + j;
-                __local float* line = ${to} + j * ${width};
+                __local float* line = ${to} + panel * ${depth} + j * ${width};
                 ${view.row("k", "r")}
 % if mode == "along":
                 if (kc - j >= 8${"" if one_run else f" && {inner(view.rows).extent} - k % {inner(view.rows).extent} >= 8"}) {
@@ -150,5 +196,6 @@ if image is not None:
                 }
                 ++j;
             }
+        }
 % endif
 </%def>
