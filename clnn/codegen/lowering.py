@@ -80,13 +80,13 @@ class Context:
 
     ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice
     of the
-    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``.
+    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``. ``tail`` is how many tensors of the output's size are read where it is stored.
     """
 
     def __init__(
-        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target, config: dict | None = None
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target, config: dict | None = None, tail: int = 0
     ):
-        self.inputs, self.outputs, self.target, self.config = inputs, outputs, target, config
+        self.inputs, self.outputs, self.target, self.config, self.tail = inputs, outputs, target, config, tail
         self._launches: list[Launch] = []
         self._work: list[TensorSpec] = []
         self._choices: dict[str, Choice] = {}
@@ -196,8 +196,9 @@ class Lowering:
         target: Target,
         config: dict | None = None,
         forced: bool = False,
+        tail: int = 0,
     ) -> Offer:
-        """The launches for these specs.
+        """The launches for these specs. ``tail`` tensors of the output's size will be read where it is stored.
 
         Raises:
             LoweringError: the reason why this lowering does not apply.
@@ -210,7 +211,7 @@ class Lowering:
         reason = None if forced else self.refuse(op, inputs, outputs, target)
         if reason:
             raise LoweringError(reason, where=self.name)
-        context = Context(inputs, outputs, target, config)
+        context = Context(inputs, outputs, target, config, tail)
         self.emit(op, context)
         return context.offer()
 

@@ -99,7 +99,8 @@ class Fused(Op):
                 count = len(tail.exprs)
                 tails[index] = Tail(tail.exprs, extra[index], tuple(context.outputs[position:position + count]))
                 position += count
-            offer = lowering.offer(self.base, base, made, context.target, context.config, forced=True)
+            reads = sum(spec.size == made[index].size for index, specs in extra.items() for spec in specs)
+            offer = lowering.offer(self.base, base, made, context.target, context.config, forced=True, tail=reads)
             fused = attach_tails(offer, tails, len(base), len(made))
             context.adopt(fused)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..codegen.lowering import Context, Operand
 from ..codegen.views import View, matrix
@@ -24,73 +25,116 @@ class Gemm:
         return self.a.shape[0], self.b.shape[1], self.a.shape[1]
 
 
-#: (BM, BN, BK, TM, TN) and the share of the peak that a full machine reaches with it, as a guide for choosing
+class Tile(NamedTuple):
+    """A tile and the speeds that a full machine reaches with it, relative to the first of 128 × 128, by how the operands lie: see
+    :func:`lie`. Measured on a GPU of 132 units in 2026-11: all products of ResNet-50's training, and 4096³."""
+
+    bm: int
+    bn: int
+    bk: int
+    tm: int
+    tn: int
+    unroll: int
+    stages: int
+    speeds: dict[str, float]
+
+    @property
+    def config(self) -> dict[str, int]:
+        return {"BM": self.bm, "BN": self.bn, "BK": self.bk, "TM": self.tm, "TN": self.tn, "UNROLL": self.unroll,
+                "STAGES": self.stages}
+
+
+def _tile(*sizes: int, plain: float, window: float, deep: float, turned: float) -> Tile:
+    return Tile(*sizes, {"plain": plain, "window": window, "deep": deep, "turned": turned})
+
+
 TILES = (
-    ((128, 128, 16, 8, 8), 1.0),
-    ((64, 128, 16, 8, 8), 0.9),
-    ((128, 64, 16, 8, 8), 0.9),
-    ((128, 64, 16, 8, 4), 0.85),
-    ((64, 128, 16, 4, 8), 0.75),
-    ((64, 64, 16, 8, 4), 0.75),
-    ((128, 32, 16, 8, 4), 0.65),
-    ((32, 128, 16, 4, 8), 0.65),
-    ((64, 64, 16, 4, 4), 0.55),
-    ((32, 64, 16, 2, 4), 0.4),
-    ((64, 32, 16, 4, 2), 0.4),
-    ((32, 32, 16, 2, 2), 0.25),
-    ((16, 32, 32, 1, 2), 0.15),
+    _tile(128, 256, 16, 16, 8, 8, 1, plain=1.13, window=1.12, deep=1.12, turned=1.05),
+    _tile(256, 128, 16, 16, 8, 8, 1, plain=1.09, window=1.10, deep=1.09, turned=1.05),
+    _tile(128, 128, 16, 8, 8, 16, 1, plain=1.00, window=0.98, deep=0.99, turned=1.05),
+    _tile(128, 128, 8, 8, 8, 8, 1, plain=0.99, window=0.98, deep=0.99, turned=0.98),
+    _tile(128, 128, 8, 16, 8, 8, 2, plain=1.03, window=1.05, deep=1.12, turned=1.03),
+    _tile(64, 128, 16, 8, 8, 16, 1, plain=0.93, window=0.89, deep=0.94, turned=0.93),
+    _tile(128, 64, 16, 8, 8, 16, 1, plain=0.96, window=0.99, deep=0.94, turned=0.95),
+    _tile(64, 64, 8, 8, 8, 8, 1, plain=0.98, window=0.90, deep=0.95, turned=0.94),
+    _tile(128, 64, 16, 8, 4, 16, 1, plain=0.88, window=0.89, deep=0.86, turned=0.90),
+    _tile(64, 128, 16, 4, 8, 16, 1, plain=0.79, window=0.78, deep=0.79, turned=0.80),
+    _tile(64, 64, 16, 8, 4, 16, 1, plain=0.91, window=0.81, deep=0.85, turned=0.86),
+    _tile(64, 64, 8, 8, 4, 8, 2, plain=0.80, window=0.82, deep=0.79, turned=0.80),
+    _tile(128, 32, 16, 8, 4, 16, 1, plain=0.78, window=0.79, deep=0.77, turned=0.82),
+    _tile(32, 128, 16, 4, 8, 16, 1, plain=0.75, window=0.74, deep=0.74, turned=0.75),
+    _tile(64, 64, 32, 4, 4, 16, 1, plain=0.67, window=0.67, deep=0.68, turned=0.67),
+    _tile(64, 64, 16, 4, 4, 16, 1, plain=0.67, window=0.69, deep=0.67, turned=0.67),
+    _tile(32, 64, 16, 4, 4, 16, 1, plain=0.66, window=0.65, deep=0.65, turned=0.66),
+    _tile(64, 32, 16, 4, 4, 16, 1, plain=0.65, window=0.66, deep=0.64, turned=0.66),
+    _tile(32, 32, 16, 4, 4, 16, 1, plain=0.60, window=0.60, deep=0.59, turned=0.61),
+    _tile(64, 32, 16, 4, 2, 16, 1, plain=0.50, window=0.50, deep=0.50, turned=0.50),
+    _tile(32, 32, 32, 4, 2, 16, 1, plain=0.47, window=0.47, deep=0.48, turned=0.47),
+    _tile(16, 32, 32, 2, 2, 16, 1, plain=0.20, window=0.20, deep=0.20, turned=0.20),
 )
 
+
+def lie(gemm: Gemm) -> str:
+    """How the operands lie: "window" where one is gathered; "turned" if neighbouring rows of A are neighbours in memory; "deep" if
+    both are along K; else "plain"."""
+    if gemm.a.window is not None or gemm.b.window is not None:
+        return "window"
+    return "turned" if gemm.a.row_contiguous else "deep" if gemm.b.row_contiguous else "plain"
+
+
 #: items that a compute unit needs at once to hide what its loads take, and how its speed falls with fewer
-RESIDENT, STARVED = 512, 0.6
+RESIDENT, STARVED = 320, 0.32
+#: the same where operands are gathered: places are computed while others multiply
+RESIDENT_GATHERING, STARVED_GATHERING = 2000, 0.14
+#: what beginning and ending a tile takes, in steps of depth, and for each element of a block, which is as much again for each
+#: tensor that is read where C is stored
+BEGIN, END, TAIL = 25, 0.6, 1.44
 #: most rows, or columns, that make a product one of vectors
 FEW = 4
-#: what a further launch costs, in multiply-adds of one compute unit: some 10 µs
-JOIN = 4_000_000
-#: sums that keep blocks of 16 × 8 busy
-LONG = 1024
+#: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
+JOIN, PART = 4_000_000, 35
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-def choose_tile(gemm: Gemm, target: Target) -> tuple[dict[str, int], int]:
-    """Tile and number of splits of K: the estimate counts rounds of work-groups over the machine, and how busy they keep it."""
-    m, n, k = gemm.sizes
-    best = None
-    # GPUs that share the processor's memory have few registers, and places in windows take some
-    most = (16 if gemm.a.window or gemm.b.window else 32) if target.unified_memory else 64
-    for (bm, bn, bk, tm, tn), efficiency in TILES:
-        if tm * tn > most or (target.unified_memory and tn > 4):
-            continue
-        tiles = -(-m // bm) * -(-n // bn) * gemm.batch
-        wanted = max(1, RESIDENT * tm * tn // (bm * bn))      # work-groups of a compute unit
-        for splits in SPLITS:
-            depth = -(-k // splits)
-            if splits > 1 and depth < 8 * bk:
-                break
-            rounds = -(-tiles * splits // target.compute_units)
-            speed = efficiency * min(1.0, rounds / wanted) ** STARVED
-            cost = rounds * bm * bn * (depth + 2 * tm * tn) / speed       # of a block, its ends take as long as some steps
-            if splits > 1:  # each partial product is written and read once more, and joining them is one more launch
-                cost += splits * m * n * gemm.batch * 60 / target.compute_units + JOIN
-            if best is None or cost < best[0]:
-                best = (cost, {"BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}, splits)
-    return best[1] | large_tile(gemm, target, best[1]), best[2]
+def choose_tile(gemm: Gemm, target: Target, tail: int = 0) -> tuple[dict[str, int], int]:
+    """Tile and number of splits of K: the estimate counts rounds of work-groups over the machine, and how busy they keep it.
 
-
-def large_tile(gemm: Gemm, target: Target, tile: dict[str, int]) -> dict[str, int]:
-    """What suits large plain matrices better than the tile of 128 × 128, by which sides are staged as they lie in memory.
-
-    Measured on a GPU with 132 units in 2026-11 for 4096³.
+    Args:
+        tail: tensors as large as C that are read where it is stored.
     """
     m, n, k = gemm.sizes
-    plain = gemm.a.window is None and gemm.b.window is None and (tile["BM"], tile["BN"]) == (128, 128)
-    if not plain or k < LONG or target.max_work_group < 1024 or gemm.a.row_contiguous:      # an A that is staged as it lies
-        return {}
-    if gemm.b.row_contiguous:
-        return {"BK": 8, "TM": 16, "UNROLL": 8, "STAGES": 2}
-    wide = -(-m // 128) * -(-n // 256) * gemm.batch
-    return {"BN": 256, "TM": 16, "UNROLL": 8} if wide >= 2 * target.compute_units else {}
+    how, best = lie(gemm), None
+    resident, starved = (RESIDENT_GATHERING, STARVED_GATHERING) if how == "window" else (RESIDENT, STARVED)
+    for tile in TILES:
+        block, area = tile.tm * tile.tn, tile.bm * tile.bn
+        if not _holds(target, tile, how):
+            continue
+        tiles = -(-m // tile.bm) * -(-n // tile.bn) * gemm.batch
+        wanted = max(1.0, resident * block / area)      # work-groups of a compute unit
+        for splits in SPLITS:
+            depth = -(-k // splits)
+            if splits > 1 and depth < 128:
+                break
+            rounds = -(-tiles * splits // target.compute_units)
+            speed = tile.speeds[how] * min(1.0, rounds / wanted) ** starved
+            end = END * block * (1 + TAIL * tail if splits == 1 else 1)
+            cost = rounds * area * (depth + BEGIN + end) / speed
+            if splits > 1:  # each partial product is written and read once more, and joining them is one more launch
+                cost += splits * m * n * gemm.batch * PART / target.compute_units + JOIN
+            if best is None or cost < best[0]:
+                best = (cost, tile, splits)
+    config = best[1].config
+    if target.max_work_group < 1024:        # compilers that spill what they unroll: the template knows
+        del config["UNROLL"]
+    return config, best[2]
+
+
+def _holds(target: Target, tile: Tile, how: str) -> bool:
+    """Whether an item has the registers for a block."""
+    if target.unified_memory:   # GPUs that share the processor's memory have few, and places in windows take some
+        return tile.tn <= 4 and tile.tm * tile.tn <= (16 if how == "window" else 32)
+    return tile.tm * tile.tn <= (128 if target.max_work_group >= 1024 else 64)
 
 
 def cpu_splits(gemm: Gemm, target: Target) -> int:
@@ -145,7 +189,7 @@ def launch_gemm(
         return
     if kind == "vector" and row_sum is not None:
         raise LoweringError("adds up no rows beside the product")
-    config, splits = choose_tile(gemm, context.target) if kind == "tiled" else ({}, SPLITTERS[kind](gemm, context.target))
+    config, splits = choose_tile(gemm, context.target, context.tail if c.kind == "out" else 0) if kind == "tiled" else ({}, SPLITTERS[kind](gemm, context.target))
     config = config | (tunables or {})
     problem["splits"] = splits = context.choice(
         "splits", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
