@@ -1,13 +1,14 @@
-"""Winograd convolution: fewer multiplications by interpolation, for 3 × 3 filters of stride 1, in all three directions.
+"""Winograd convolution: fewer multiplications by interpolation, for 3 × 3 and 5 × 5 filters of stride 1, in all three directions.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m × m results is
-Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a filter g and a tile d of (m + 2)² pixels; summed over channels, the products are (m + 2)² matrix
-products, one per element of a tile. Image and filters are transformed first, and the results last, by kernels of their own.
+Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a filter g of r × r and a tile d of (m + r - 1)² pixels; summed over channels, the products are
+(m + r - 1)² matrix products, one per element of a tile. Image and filters are transformed first, and the results last, by kernels of their own.
 
 The error depends on the points of interpolation. With 0, ±5/8, ±3/2 and ∞, 4 × 4 tiles have 1.6 times the error of a sum of one
 product after the other, where Lavin and Gray's 0, ±1, ±2, ∞ have 3.7 times; like those they make the matrices of images and
 results exact in binary. Against implicit_gemm, which adds up in blocks, it is 2.2 to 2.9 times for 4 × 4 tiles, no more for
-2 × 2 (``tests/device/test_winograd.py`` measures it). See Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and
+2 × 2 (``tests/device/test_winograd.py`` measures it). The 8 × 8 elements of 4 × 4 tiles and 5 × 5 filters need 0, ±1/2, ±1, ±2 and ∞,
+the best of some hundred sets, with 5 to 7 times the error of one product after the other: 3e-6 of the largest result. See Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and
 improving the accuracy of Winograd convolution for deep neural networks", 2018, for why points close to ±1 are good.
 """
 
@@ -28,7 +29,9 @@ from .gemm import Gemm, launch_gemm, main_kind
 from .reduce import reduction_view
 
 #: finite points of interpolation, by the number of elements of a transformed tile's side
-POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5)}
+POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5), 8: (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)}
+#: sides of filters
+FILTERS = (3, 5)
 #: fewest channels of a group, in or out, for which it pays
 LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 48
 #: fewest tiles of all images together, and the largest share of the direct sum's multiplications, for which it pays
@@ -84,11 +87,16 @@ def _prepare(op, window: tuple[int, int], context: Context) -> int:
     """
     if config.winograd == "off":
         raise LoweringError("CLNN_WINOGRAD is off")
-    if window != (3, 3) or op.stride != (1, 1) or op.dilation != (1, 1):
-        raise LoweringError("is made for 3×3 filters without stride or dilation")
+    if window not in [(side, side) for side in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
+        raise LoweringError("is made for 3×3 and 5×5 filters without stride or dilation")
     if config.winograd == "auto":
-        return context.choice("tile", 4, (4, 2))
+        return context.choice("tile", _tile(window[0], context.target), (4, 2))
     return int(config.winograd[1])
+
+
+def _tile(filter_side: int, target: Target) -> int:
+    """The side of a tile of results where nothing is configured: an item holds all elements, 8 × 8 for the larger filters."""
+    return 2 if filter_side == 5 and target.unified_memory and not target.is_cpu else 4
 
 
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
@@ -109,11 +117,11 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
     kg = k // op.groups
     elements, tiles = len(by.images) ** 2, image.count
     outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
-    context.check_workspace(4 * elements * (tiles * (outs + ins) * op.groups + weights.size // 9))
+    context.check_workspace(4 * elements * (tiles * (outs + ins) * op.groups + k * cg))
     inner = "channels" if image.spec.layout == NHWC and op.groups == 1 else "tiles"
     # filters of one group lie as (K, C) or (C, K): on CPUs along the rows of A or of B, which are read as they lie
     flip = not transposed if inner == "channels" else transposed and context.target.is_cpu and op.groups == 1
-    u = _transform(context, context.input(1), _Tiles(weights, (0, 0), 1, 1, 3), by.filters, "tiles" if flip else "channels")
+    u = _transform(context, context.input(1), _Tiles(weights, (0, 0), 1, 1, 1), by.filters, "tiles" if flip else "channels")
     v = _transform(context, context.input(0), image, by.images, inner)
     filters = matrix(kg, cg, 1, k, kg * cg) if flip else matrix(kg, cg, cg, 1, kg * cg)
     filters = filters.transposed if transposed else filters
@@ -140,28 +148,28 @@ def fprop(op, context: Context) -> None:
     (x, w), (y,) = context.inputs, context.outputs
     m = _prepare(op, w.shape[2:], context)
     image = _Tiles(x, (-op.padding[0], -op.padding[2]), -(-y.shape[2] // m), -(-y.shape[3] // m), m)
-    _convolve(op, context, image, y, w, transforms(m, 3), transposed=False)
+    _convolve(op, context, image, y, w, transforms(m, w.shape[2]), transposed=False)
 
 
 def dgrad(op, context: Context) -> None:
-    """The convolution of the gradient, padded by 2 - padding, with the filters turned by half a circle."""
+    """The convolution of the gradient, padded by the filter's side - 1 - padding, with the filters turned by half a circle."""
     (dy, w), (dx,) = context.inputs, context.outputs
-    m = _prepare(op, w.shape[2:], context)
-    by = transforms(m, 3)
+    m, reach = _prepare(op, w.shape[2:], context), w.shape[2] - 1
+    by = transforms(m, reach + 1)
     turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
-    image = _Tiles(dy, (op.padding[0] - 2, op.padding[2] - 2), -(-dx.shape[2] // m), -(-dx.shape[3] // m), m)
+    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), -(-dx.shape[2] // m), -(-dx.shape[3] // m), m)
     _convolve(op, context, image, dx, w, turned, transposed=True)
 
 
 def wgrad(op, context: Context) -> None:
-    """F(3, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
+    """F(r, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
     (x, dy), dw = context.inputs, context.outputs[0]
-    m = _prepare(op, op.window, context)
-    by = transforms(3, m)
+    m, side = _prepare(op, op.window, context), op.window[0]
+    by = transforms(side, m)
     (n, k, p, q), c = dy.shape, x.shape[1]
     cg, kg = c // op.groups, k // op.groups
     rows, cols = -(-p // m), -(-q // m)
-    tiles, elements = n * rows * cols, (m + 2) ** 2
+    tiles, elements = n * rows * cols, (m + side - 1) ** 2
     context.check_workspace(4 * elements * (tiles * (c + k) + k * cg))
     inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
     v = _transform(context, context.input(0), _Tiles(x, (-op.padding[0], -op.padding[2]), rows, cols, m), by.images, inner)
@@ -174,7 +182,7 @@ def wgrad(op, context: Context) -> None:
     gemm = Gemm(view(kg), view(cg).transposed, matrix(kg, cg, cg, 1, kg * cg), elements * op.groups)
     launch_gemm(context, main_kind(context.target), gemm, g, v, products, tunables=BLOCKED)
     context.launch("conv/winograd_output",
-                   {"N": k, "K": cg, "P": 3, "Q": 3, "strides": dw.strides, "rows": 1, "cols": 1, "matrix": by.results,
+                   {"N": k, "K": cg, "P": side, "Q": side, "strides": dw.strides, "rows": 1, "cols": 1, "matrix": by.results,
                     "lanes": "channels", "places": (k * cg, 1, cg)}, {"m": products}, {"y": context.output(0)})
     if op.row_sum:
         problem = {"rows": k, "cols": n * p * q, "x": reduction_view(dy, (0, 2, 3)), "kind": "sum"}
@@ -188,11 +196,12 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     least = LEAST_CHANNELS_CPU if target.is_cpu else LEAST_CHANNELS
     if min(source.shape[1], result.shape[1]) // op.groups < least:
         return f"fewer than {least} channels do not pay for the transforms"
-    m = 2 if config.winograd == "f2" else 4
+    side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
+    m = _tile(side, target) if config.winograd == "auto" else 2 if config.winograd == "f2" else 4
     n, _, height, width = result.shape
     tiles = -(-height // m) * -(-width // m)
     if n * tiles < LEAST_TILES:
         return f"fewer than {LEAST_TILES} tiles do not pay for transforming the filters"
-    if tiles * (m + 2) ** 2 > MOST_PRODUCTS * 9 * height * width:
+    if tiles * (m + side - 1) ** 2 > MOST_PRODUCTS * side ** 2 * height * width:
         return f"tiles of {m}×{m} hang too far over images of {height}×{width}"
     return None
