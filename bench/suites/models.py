@@ -32,9 +32,9 @@ def cases(options: Options, folder: Path) -> list[Case]:
     found = []
     kind = "cpu" if options.is_cpu else "gpu"
     for name, (model, settings, sample, classes, on_gpu, on_cpu) in NETWORKS.items():
-        if not (options.wants(f"{name} train") or options.wants(f"{name} infer")) or (options.quick and name not in QUICK[kind]):
-            continue
         batch = options.batch or (on_cpu if options.is_cpu else on_gpu)
+        if not any(options.wants(f"{name} b{batch} {what}") for what in ("train", "infer")) or (options.quick and name not in QUICK[kind]):
+            continue
         state, target = folder / f"{name}.npz", folder / f"{name}-target.npy"
         if options.opponents:
             np.savez(state, **make_model(model, settings).state_dict())
