@@ -43,6 +43,8 @@ BANDWIDTHS: dict[str, tuple[float, float]] = {
     "conv/winograd": (1.0, 0.8),
     "": (0.9, 0.9),
 }
+#: items that a compute unit other than a CPU's needs at least to hide what its loads take
+AWAKE = 256
 #: what is left of a GEMM's share where an operand is gathered through windows, or the result is scattered
 GATHERED, SCATTERED = 0.75, 0.8
 
@@ -80,8 +82,9 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, kernel.template, cpu)
         moved = sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(launch.operands))
-        total += max(flops / (speeds.flops * share * _busy(kernel, units)),
-                     moved / (speeds.bandwidth * _of(BANDWIDTHS, kernel.template, cpu)))
+        awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
+        total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
+                     moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu)))
         total += speeds.launch + BETWEEN
     return total
 
