@@ -80,11 +80,13 @@ class Context:
 
     ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice
     of the
-    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``. ``tail`` is how many tensors of the output's size are read where it is stored.
+    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``. ``tail`` is how many tensors of the
+    output's size are read where it is stored.
     """
 
     def __init__(
-        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target, config: dict | None = None, tail: int = 0
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target, config: dict | None = None,
+        tail: int = 0,
     ):
         self.inputs, self.outputs, self.target, self.config, self.tail = inputs, outputs, target, config, tail
         self._launches: list[Launch] = []

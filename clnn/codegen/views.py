@@ -82,6 +82,16 @@ class View:
         return View(flat(self.rows), flat(self.cols), None, self.batch, self.base + w.h0 * w.h_stride + w.w0 * w.w_stride)
 
     @property
+    def straight(self) -> bool:
+        """Whether each row is one run of neighbours in memory."""
+        used = [d for d in self.cols if d.extent > 1]
+        return self.window is None and len(used) <= 1 and (used[0] if used else self.cols[-1]).stride == 1
+
+    def in_panels(self, width: int) -> bool:
+        """Whether the columns lie in panels of ``width``, one after the other, each row by row: see :func:`panels`."""
+        return self == panels(*self.shape, width, bool(self.batch))
+
+    @property
     def row_contiguous(self) -> bool:
         """Whether loads should run along rows: neighbouring rows lie side by side in memory for longer than neighbouring
         columns do."""
@@ -193,6 +203,12 @@ class View:
 def matrix(rows: int, cols: int, row_stride: int, col_stride: int, batch: int = 0, base: int = 0) -> View:
     """A plain strided matrix."""
     return View((Digit(rows, row_stride),), (Digit(cols, col_stride),), None, batch, base)
+
+
+def panels(rows: int, cols: int, width: int, batched: bool = True) -> View:
+    """A matrix in panels of ``width`` columns, the last one filled up."""
+    count = -(-cols // width)
+    return View((Digit(rows, width),), (Digit(count, rows * width), Digit(width, 1)), None, count * rows * width if batched else 0)
 
 
 def merge(digits: Sequence[Digit]) -> tuple[Digit, ...]:

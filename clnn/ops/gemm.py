@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from ..codegen.lowering import Context, Operand
-from ..codegen.views import View, matrix
+from ..codegen.template import declaration
+from ..codegen.views import View, matrix, panels
 from ..errors import LoweringError
 from ..target import Target
 
@@ -101,6 +103,8 @@ BEGIN, END, TAIL = 25, 0.6, 1.3
 FEW = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
 JOIN, PART = 4_000_000, 35
+#: tiles that would each pack the same operand, from which on it is packed once for all
+REPACKED = 3
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -165,6 +169,35 @@ def vector_splits(gemm: Gemm, target: Target) -> int:
     return splits
 
 
+def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
+            may_a: bool) -> tuple[dict[str, int], Operand, Operand]:
+    """Launch what packs A, or B, or both once, where the tiles of ``gemm/packed`` would pack them over and over.
+
+    Changes their views in ``problem``; returns the tunables that fit, and where A and B lie then.
+    """
+    given = config | context.tunables("gemm/packed")
+    t = SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem, splits=1), context.target) | given)
+    widths = {"a": t.MR, "b": 16 * t.NV}
+    times = {"a": -(-problem["N"] // t.NC), "b": -(-problem["M"] // t.MC)}
+    views = {"a": problem["a"].transposed, "b": problem["b"]}
+    can = [name for name in "ab" if views[name].window is None and (name == "b" or may_a)]
+    worth = "".join(name for name in can if times[name] >= REPACKED and not (name == "a" and problem["a"].straight))
+    ways = tuple(dict.fromkeys(("", *can, "".join(can))))
+    taken = context.choice("prepack", worth or "none", tuple(way or "none" for way in ways)).removeprefix("none")
+    where = {"a": a, "b": b}
+    for name in taken:
+        view, width = views[name], widths[name]
+        rows, cols = view.shape
+        lies = panels(rows, cols, width, problem["batch"] > 1)
+        context.check_workspace(4 * problem["batch"] * rows * lies.shape[1])
+        made = context.scratch((problem["batch"], lies.shape[1] // width, rows, width))
+        context.launch("gemm/pack", {"rows": rows, "cols": cols, "batch": problem["batch"], "x": view, "width": width},
+                       {"x": where[name]}, {"panels": made})
+        where[name] = made
+        problem[name] = lies.transposed if name == "a" else lies
+    return (config | {"MR": t.MR, "NV": t.NV} if taken else config), where["a"], where["b"]
+
+
 SPLITTERS = {"packed": cpu_splits, "vector": vector_splits}
 
 
@@ -197,8 +230,13 @@ def launch_gemm(
         return
     if kind == "vector" and row_sum is not None:
         raise LoweringError("adds up no rows beside the product")
-    config, splits = choose_tile(gemm, context.target, context.tail if c.kind == "out" else 0) if kind == "tiled" else ({}, SPLITTERS[kind](gemm, context.target))
+    if kind == "tiled":
+        config, splits = choose_tile(gemm, context.target, context.tail if c.kind == "out" else 0)
+    else:
+        config, splits = {}, SPLITTERS[kind](gemm, context.target)
     config = config | (tunables or {})
+    if kind == "packed":
+        config, a, b = prepack(context, problem, a, b, config, row_sum is None)
     problem["splits"] = splits = context.choice(
         "splits", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )

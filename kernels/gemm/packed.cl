@@ -20,13 +20,16 @@ def tile(p, target):
     it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
     if target.vector_width >= 16:       # second caches of 1 MiB and more
         return 256, 256, 64
-    return (384, 128 if p.M > 192 else 256, 96) if straight(p) else (176, 256, 48)
+    if p.b.in_panels(16):
+        return 384, 64, 48
+    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or p.a.transposed.in_panels(6) else (176, 256, 48)
 
 def choose(p, target):
     rows, vectors = block(p, target)
     width = 16 * vectors
     most_rows, most_columns, at_once = tile(p, target)
-    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": 256,
+    depth = 512 if width == 16 and p.b.in_panels(16) else 256       # a panel of B stays in the first cache
+    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": depth,
               "NC": even(p.N, most_columns, width)}
     def tiles():
         return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
@@ -43,7 +46,8 @@ def choose(p, target):
     return config
 
 def local_bytes(p, t):
-    return 4 * ((0 if straight(p) else t.KC * min(t.MB, t.MC)) + t.KC * t.NC + t.MC * t.NC + 16)
+    a_lies, b_lies = packed(p, t)
+    return 4 * ((0 if p.a.straight or a_lies else t.KC * min(t.MB, t.MC)) + (0 if b_lies else t.KC * t.NC) + t.MC * t.NC + 16)
 
 def inner(digits):
     return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
@@ -51,9 +55,9 @@ def inner(digits):
 def one_run(digits):
     return sum(d.extent > 1 for d in digits) <= 1
 
-def straight(p):
-    """Whether rows of A lie along K: they are read where they are."""
-    return p.a.window is None and one_run(p.a.cols) and inner(p.a.cols).stride == 1
+def packed(p, t):
+    """Whether A and B lie in panels already."""
+    return p.a.transposed.in_panels(t.MR), p.b.in_panels(16 * t.NV)
 
 def registers(p, t, target):
     """Accumulators, a row of B and one element of A: 32 registers of 16 floats, or 16 of 8."""
@@ -61,7 +65,7 @@ def registers(p, t, target):
     return (t.MR + 1) * vectors + 1 <= 2 * max(min(target.vector_width, 16), 8)
 
 KERNEL = Kernel(
-    summary="C = A B on CPUs: each item packs panels of A and B and multiplies them in register blocks, without barriers.",
+    summary="C = A B on CPUs: each item packs panels of A and B, unless they lie so, and multiplies them in register blocks.",
     reads=("a", "b"),
     stores=("c", "row_sum"),
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
@@ -92,6 +96,7 @@ KERNEL = Kernel(
 depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
 MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
+a_lies, b_lies = packed(p, t)
 last = inner(p.c.cols)
 %>
 ${panels.functions()}
@@ -99,12 +104,14 @@ ${signature}
 {
     typedef float8 loose8 __attribute__((aligned(4)));
     typedef float16 loose16 __attribute__((aligned(4)));
-% if straight(p):
+% if p.a.straight:
     index_t Ao[${t.MC}];                                                    // where each row of A starts
-% else:
+% elif not a_lies:
     __local float Ap[${MB * t.KC + 8}] __attribute__((aligned(64)));      // [MB / MR][KC][MR]
 % endif
+% if not b_lies:
     __local float Bp[${t.NC * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
+% endif
     __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the blocks of K
     const int m0 = get_group_id(1) * ${t.MC}, n0 = get_group_id(0) * ${t.NC};
     const int z = get_group_id(2), g = z / ${p.splits};
@@ -116,7 +123,7 @@ ${signature}
     float sums[${t.MC}];
     for (int i = 0; i < ${t.MC}; ++i) sums[i] = 0.0f;
 % endif
-% if straight(p):
+% if p.a.straight:
     for (int i = 0; i < mc; ++i) {
         const int m = m0 + i, k = 0;
         ${p.a.row("m", "am")} ${p.a.col("k", "ak")} ${p.a.locate("am", "ak", "at", "g")}
@@ -137,15 +144,17 @@ ${signature}
 
     for (int k0 = k_first; k0 < k_last; k0 += ${t.KC}) {
         const int kc = k_last - k0 < ${t.KC} ? k_last - k0 : ${t.KC};
+% if not b_lies:
 ${panels.pack(p.b, "b", NR, "n0", "nc", t.NC, t.KC, "Bp")}
+% endif
         for (int from = 0; from < mc; from += ${MB}) {      // rows of A that stay cached while they meet all panels of B
             const int rows = mc - from < ${MB} ? mc - from : ${MB};
-% if not straight(p):
+% if not p.a.straight and not a_lies:
 ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 % if has("row_sum"):
             if (n0 == 0)
-% if straight(p):
+% if p.a.straight:
                 for (int i = from; i < from + rows; ++i) {
                     float part = 0.0f;
                     for (int j = 0; j < kc; ++j) part += a[Ao[i] + k0 + j];
@@ -164,27 +173,37 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
             for (int panel = 0; panel < nc; panel += ${NR})
                 for (int block = from; block < from + rows; block += ${MR}) {
-% if straight(p):
+% if p.a.straight:
 % for r in range(MR):
                     __global const float* a${r} = a + Ao[block + ${r} < mc ? block + ${r} : mc - 1] + k0;
 % endfor
+% elif a_lies:
+                    const int m1 = m0 + block;
+                    ${p.a.row("m1", "am")} ${p.a.col("k0", "ak")} ${p.a.locate("am", "ak", "at_a", "g")}
+                    __global const float* ap = a + at_a;
 % else:
                     __local const float* ap = Ap + (block - from) * ${t.KC};
 % endif
+% if b_lies:
+                    const int n1 = n0 + panel;
+                    ${p.b.row("k0", "bk")} ${p.b.col("n1", "bn")} ${p.b.locate("bk", "bn", "at_b", "g")}
+                    __global const float* bp = b + at_b;
+% else:
                     __local const float* bp = Bp + panel * ${t.KC};
+% endif
 % for r in range(MR):
                     float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
 % endfor
                     #pragma unroll 4
                     for (int k = 0; k < kc; ++k) {
-                        const float16 ${", ".join(f"b{v} = *(__local const float16*)(bp + {16 * v})" for v in range(NV))};
+                        const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(NV))};
 % for r in range(MR):
-                        const float e${r} = ${f"a{r}[k]" if straight(p) else f"ap[{r}]"};
+                        const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
 % for v in range(NV):
                         c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
 % endfor
 % endfor
-% if not straight(p):
+% if not p.a.straight:
                         ap += ${MR};
 % endif
                         bp += ${NR};

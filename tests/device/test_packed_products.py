@@ -1,0 +1,51 @@
+"""Products on CPUs whose operands are packed once, before: the same numbers, whichever of them are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from harness import run_offer
+
+from clnn.errors import LoweringError
+from clnn.ir import TensorSpec
+from clnn.ops import Matmul
+from clnn.target import GENERIC_CPU
+
+
+def packed(op, inputs, target, **config):
+    lowering = next(lowering for lowering in op.lowerings if lowering.name == "packed")
+    return lowering.offer(op, inputs, op.infer(*inputs), target, config=config, forced=True)
+
+
+def specs(form, m, n, k, lead=()):
+    a, b = (k, m) if form[0] == "T" else (m, k), (n, k) if form[1] == "T" else (k, n)
+    return Matmul(form[0] == "T", form[1] == "T"), (TensorSpec((*lead, *a)), TensorSpec((*lead, *b)))
+
+
+@pytest.mark.parametrize("which", ["none", "a", "b", "ab"])
+@pytest.mark.parametrize("form", ["NN", "NT", "TN", "TT"])
+@pytest.mark.parametrize(("m", "n", "k", "lead", "splits"), [(50, 70, 131, (), 1), (96, 64, 256, (3,), 1), (13, 33, 300, (2,), 4)])
+def test_same_product(form, which, m, n, k, lead, splits, device_session):
+    op, inputs = specs(form, m, n, k, lead)
+    rng = np.random.default_rng(7)
+    arrays = [rng.standard_normal(spec.shape).astype(np.float32) for spec in inputs]
+    try:
+        offer = packed(op, inputs, device_session.target, prepack=which, splits=splits)
+    except LoweringError as error:
+        assert "the choice prepack cannot be" in error.what     # an operand that is read where it lies
+        return
+    assert sum(launch.kernel.template == "gemm/pack" for launch in offer.launches) == len(which.replace("none", ""))
+    got = run_offer(op, offer, arrays, inputs, op.infer(*inputs), device_session)[0]
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
+    assert np.abs(got - expected).max() < 1e-5 * np.sqrt(k)
+
+
+def test_large_products_pack_once():
+    for form, which in (("NN", "b"), ("NT", "b"), ("TN", "ab"), ("TT", "ab")):
+        op, inputs = specs(form, 2048, 2048, 2048)
+        offer = packed(op, inputs, GENERIC_CPU)
+        choice = next(choice for choice in offer.choices if choice.name == "prepack")
+        assert choice.value in (which, which[::-1]), form
+        assert [launch.kernel.template for launch in offer.launches] == [*["gemm/pack"] * len(which), "gemm/packed"]
+    op, inputs = specs("NN", 128, 512, 784)
+    assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
