@@ -33,7 +33,8 @@ def cases(options: Options, folder: Path) -> list[Case]:
     kind = "cpu" if options.is_cpu else "gpu"
     for name, (model, settings, sample, classes, on_gpu, on_cpu) in NETWORKS.items():
         batch = options.batch or (on_cpu if options.is_cpu else on_gpu)
-        if not any(options.wants(f"{name} b{batch} {what}") for what in ("train", "infer")) or (options.quick and name not in QUICK[kind]):
+        wanted = any(options.wants(f"{name} b{batch} {what}") for what in ("train", "infer"))
+        if not wanted or (options.quick and name not in QUICK[kind]):
             continue
         state, target = folder / f"{name}.npz", folder / f"{name}-target.npy"
         if options.opponents:

@@ -79,9 +79,8 @@ class Context:
     them.
 
     ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice
-    of the
-    lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``. ``tail`` is how many tensors of the
-    output's size are read where it is stored.
+    of the lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``.
+    ``tail`` is how many tensors of the output's size are read where it is stored.
     """
 
     def __init__(

@@ -208,7 +208,8 @@ def matrix(rows: int, cols: int, row_stride: int, col_stride: int, batch: int = 
 def panels(rows: int, cols: int, width: int, batched: bool = True) -> View:
     """A matrix in panels of ``width`` columns, the last one filled up."""
     count = -(-cols // width)
-    return View((Digit(rows, width),), (Digit(count, rows * width), Digit(width, 1)), None, count * rows * width if batched else 0)
+    batch = count * rows * width if batched else 0
+    return View((Digit(rows, width),), (Digit(count, rows * width), Digit(width, 1)), None, batch)
 
 
 def merge(digits: Sequence[Digit]) -> tuple[Digit, ...]:

@@ -28,9 +28,9 @@ class Gemm:
 
 
 class Tile(NamedTuple):
-    """A tile and the speeds that a full machine reaches with it, relative to the first of 128 × 128, by how the operands lie: see
-    :func:`lie`. Fitted in 2026-11 to what a GPU of 132 units took for the products of training ResNet-50, MobileNetV2, LeNet-5 and
-    a perceptron, and for 4096³: the tiles chosen by it take 2 % longer than the best ones."""
+    """A tile and the speeds that a full machine reaches with it, relative to the first of 128 × 128, by how the operands lie:
+    see :func:`lie`. Fitted in 2026-11 to what a GPU of 132 units took for the products of training ResNet-50, MobileNetV2,
+    LeNet-5 and a perceptron (``tests/core/measured_tiles.json``), and for 4096³."""
 
     bm: int
     bn: int
@@ -85,8 +85,8 @@ TILES = (
 
 
 def lie(gemm: Gemm) -> str:
-    """How the operands lie: "window" where one is gathered; "turned" if neighbouring rows of A are neighbours in memory; "deep" if
-    both are along K; else "plain"."""
+    """How the operands lie: "window" where one is gathered; "turned" if neighbouring rows of A are neighbours in memory;
+    "deep" if both are along K; else "plain"."""
     if gemm.a.window is not None or gemm.b.window is not None:
         return "window"
     return "turned" if gemm.a.row_contiguous else "deep" if gemm.b.row_contiguous else "plain"

@@ -1,15 +1,17 @@
-"""Winograd convolution: fewer multiplications by interpolation, for 3 × 3 and 5 × 5 filters of stride 1, in all three directions.
+"""Winograd convolution: fewer multiplications by interpolation, for 3 × 3 and 5 × 5 filters of stride 1, in all directions.
 
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of m × m results is
-Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a filter g of r × r and a tile d of (m + r - 1)² pixels; summed over channels, the products are
-(m + r - 1)² matrix products, one per element of a tile. Image and filters are transformed first, and the results last, by kernels of their own.
+Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for a filter g of r × r and a tile d of (m + r - 1)² pixels; summed over channels, the products
+are (m + r - 1)² matrix products, one per element of a tile. Image and filters are transformed first, and the results last,
+by kernels of their own.
 
-The error depends on the points of interpolation. With 0, ±5/8, ±3/2 and ∞, 4 × 4 tiles have 1.6 times the error of a sum of one
-product after the other, where Lavin and Gray's 0, ±1, ±2, ∞ have 3.7 times; like those they make the matrices of images and
-results exact in binary. Against implicit_gemm, which adds up in blocks, it is 2.2 to 2.9 times for 4 × 4 tiles, no more for
-2 × 2 (``tests/device/test_winograd.py`` measures it). The 8 × 8 elements of 4 × 4 tiles and 5 × 5 filters need 0, ±1/2, ±1, ±2 and ∞,
-the best of some hundred sets, with 5 to 7 times the error of one product after the other: 3e-6 of the largest result. See Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and
-improving the accuracy of Winograd convolution for deep neural networks", 2018, for why points close to ±1 are good.
+The error depends on the points of interpolation. With 0, ±5/8, ±3/2 and ∞, 4 × 4 tiles have 1.6 times the error of a sum of
+one product after the other, where Lavin and Gray's 0, ±1, ±2, ∞ have 3.7 times; like those they make the matrices of images
+and results exact in binary. Against implicit_gemm, which adds up in blocks, it is 2.2 to 2.9 times for 4 × 4 tiles, no more
+for 2 × 2 (``tests/device/test_winograd.py`` measures it). 4 × 4 tiles of 5 × 5 filters need three more points: 0, ±1/2, ±1,
+±2 and ∞, the best of some hundred sets, have 5 to 7 times the error of one product after the other, 3e-6 of the largest
+result. See Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and improving the accuracy of Winograd convolution for
+deep neural networks", 2018, for why points close to ±1 are good.
 """
 
 from __future__ import annotations

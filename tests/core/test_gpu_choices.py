@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from clnn.codegen.views import matrix
+from clnn.codegen.views import View, Window, matrix
 from clnn.ir import Graph, TensorSpec
 from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul
 from clnn.ops.gemm import Gemm, choose_tile
@@ -59,3 +61,30 @@ def test_tiles_of_flat_products_keep_every_unit_busy(m, n, k):
     groups = -(-m // tile["BM"]) * -(-n // tile["BN"]) * splits
     assert groups >= 0.9 * GPU.compute_units
     assert splits == 1 or k // splits >= 128
+
+
+MEASURED_TILES = json.loads((Path(__file__).parent / "measured_tiles.json").read_text())["problems"]
+
+
+def product(problem: dict) -> Gemm:
+    """A product of these sizes whose operands lie so."""
+    (m, n, k), lie = problem["mnk"], problem["lie"]
+    a = matrix(m, k, 1, m) if lie == "turned" else matrix(m, k, k, 1)
+    b = matrix(k, n, 1, k) if lie == "deep" else matrix(k, n, n, 1)
+    if lie == "window":
+        b = View(b.rows, b.cols, Window(n, k, 1, 1))
+    return Gemm(a, b, matrix(m, n, n, 1), problem["batch"])
+
+
+@pytest.mark.parametrize(("network", "allowed"), [("resnet50", 1.04), ("mobilenet_v2", 1.08), ("lenet5", 1.15), ("mlp", 1.1)])
+def test_tiles_are_near_the_best_that_were_measured(network, allowed):
+    chosen = best = 0.0
+    for problem in MEASURED_TILES:
+        if problem["network"] == network:
+            tile, splits = choose_tile(product(problem), GPU, problem["tail"])
+            times = {tuple(trial): seconds for seconds, *trial in problem["trials"]}
+            mine = times.get((splits, *(tile[name] for name in ("BM", "BN", "BK", "TM", "TN", "UNROLL", "STAGES"))))
+            if mine is not None or splits in {trial[0] for trial in times}:     # else these splits were not tried with any tile
+                best += problem["count"] * min(times.values())
+                chosen += problem["count"] * (mine if mine is not None else 1.5 * min(times.values()))
+    assert best < chosen <= allowed * best

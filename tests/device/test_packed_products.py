@@ -24,7 +24,8 @@ def specs(form, m, n, k, lead=()):
 
 @pytest.mark.parametrize("which", ["none", "a", "b", "ab"])
 @pytest.mark.parametrize("form", ["NN", "NT", "TN", "TT"])
-@pytest.mark.parametrize(("m", "n", "k", "lead", "splits"), [(50, 70, 131, (), 1), (96, 64, 256, (3,), 1), (13, 33, 300, (2,), 4)])
+@pytest.mark.parametrize(("m", "n", "k", "lead", "splits"),
+                         [(50, 70, 131, (), 1), (96, 64, 256, (3,), 1), (13, 33, 300, (2,), 4)])
 def test_same_product(form, which, m, n, k, lead, splits, device_session):
     op, inputs = specs(form, m, n, k, lead)
     rng = np.random.default_rng(7)
