@@ -146,7 +146,10 @@ def _holds(target: Target, tile: Tile, how: str) -> bool:
     """Whether an item has the registers for a block."""
     if target.unified_memory:   # GPUs that share the processor's memory have few, and places in windows take some
         return tile.tn <= 4 and tile.tm * tile.tn <= (16 if how == "window" else 32)
-    return tile.tm * tile.tn <= (128 if target.max_work_group >= 1024 else 64)
+    block = tile.tm * tile.tn
+    if target.max_work_group >= 1024:
+        return block <= 128
+    return block < 64 or block == 64 and tile.bm * tile.bn >= 128 * block     # fewer items hold more of the next tile each
 
 
 def cpu_splits(gemm: Gemm, target: Target) -> int:
