@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -103,8 +104,8 @@ BEGIN, END, TAIL = 25, 0.6, 1.3
 FEW = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
 JOIN, PART = 4_000_000, 35
-#: tiles that would each pack the same operand, from which on it is packed once for all
-REPACKED = 3
+#: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all
+REPACKED, REPACKED_ELEMENTS = 3, 1 << 21
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -149,7 +150,7 @@ def _holds(target: Target, tile: Tile, how: str) -> bool:
     block = tile.tm * tile.tn
     if target.max_work_group >= 1024:
         return block <= 128
-    return block < 64 or block == 64 and tile.bm * tile.bn >= 128 * block     # fewer items hold more of the next tile each
+    return block < 64 or (block == 64 and tile.bm * tile.bn >= 128 * block)     # fewer items hold more of the next tile each
 
 
 def cpu_splits(gemm: Gemm, target: Target) -> int:
@@ -184,8 +185,9 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     times = {"a": -(-problem["N"] // t.NC), "b": -(-problem["M"] // t.MC)}
     views = {"a": problem["a"].transposed, "b": problem["b"]}
     can = [name for name in "ab" if views[name].window is None and (name == "b" or may_a)]
-    worth = "".join(name for name in can if times[name] >= REPACKED and not (name == "a" and problem["a"].straight))
-    ways = tuple(dict.fromkeys(("", *can, "".join(can))))
+    worth = "".join(name for name in can if times[name] >= REPACKED and not (name == "a" and problem["a"].straight)
+                    and (times[name] - 1) * math.prod(views[name].shape) * problem["batch"] >= REPACKED_ELEMENTS)
+    ways = tuple(dict.fromkeys(("", "".join(can), *can)))
     taken = context.choice("prepack", worth or "none", tuple(way or "none" for way in ways)).removeprefix("none")
     where = {"a": a, "b": b}
     for name in taken:

@@ -73,7 +73,7 @@ def test_transforms_are_a_convolution(results, taps):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize(("side", "channels"), [(3, 16), (3, 64), (3, 256), (5, 32), (5, 128)])
+@pytest.mark.parametrize(("side", "channels"), [(3, 16), (3, 256), (5, 64)])
 def test_error_beside_a_direct_sum(direction, side, channels, device_session):
     op, inputs, outputs = case(direction, (2, channels, 14, 14), (32, channels, side, side), padding=(side // 2,) * 4)
     arrays = normal(inputs)
@@ -88,7 +88,7 @@ def test_error_beside_a_direct_sum(direction, side, channels, device_session):
 @pytest.mark.parametrize("layout", [ROW, NHWC], ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", [((2, 64, 28, 28), (64, 64, 3, 3), (1, 1, 1, 1)), ((2, 48, 7, 9), (40, 48, 3, 3), (1, 1, 1, 1)),
-                                   ((1, 33, 10, 6), (18, 33, 3, 3), (0, 2, 3, 1)), ((2, 40, 13, 9), (24, 40, 5, 5), (2, 2, 2, 2)),
+                                   ((1, 33, 10, 6), (18, 33, 3, 3), (0, 2, 3, 1)),
                                    ((1, 20, 11, 14), (33, 20, 5, 5), (0, 3, 4, 1))])
 def test_against_torch(shape, direction, layout, device_session):
     torch = pytest.importorskip("torch")
