@@ -26,7 +26,7 @@ IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
 def offers(operator: type) -> Iterator[Offer]:
-    """What the operator's lowerings offer for its samples, in every layout, on a CPU and a GPU, with default and odd tunables."""
+    """What the operator's lowerings offer for its samples, in every layout, on a CPU and a GPU, also with odd tunables."""
     for sample in operator.samples():
         outputs = sample.op.infer(*sample.inputs)
         for lowering in sample.op.lowerings:
@@ -40,8 +40,8 @@ def offers(operator: type) -> Iterator[Offer]:
                     try:
                         plain = lowering.offer(sample.op, inputs, results, target, forced=True)
                         yield plain
-                        odd = {}
-                        for launch in plain.launches:
+                        odd = {choice.name: choice.values[-1] for choice in plain.choices}
+                        for launch in lowering.offer(sample.op, inputs, results, target, config=odd, forced=True).launches:
                             odd |= declaration(launch.kernel.template).odd()
                         yield lowering.offer(sample.op, inputs, results, target, config=odd, forced=True)
                     except LoweringError:
