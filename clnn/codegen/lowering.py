@@ -103,15 +103,20 @@ class Context:
         self._work.append(TensorSpec(shape, dtype))
         return Operand("work", len(self._work) - 1)
 
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory that a lowering may ask for: ``CLNN_WORKSPACE_MB``, or what fits the device where that is 0."""
+        return config.workspace << 20 or max(1 << 30, min(self.target.global_memory // 16, self.target.max_allocation // 2))
+
     def check_workspace(self, nbytes: int) -> None:
-        """Whether a lowering may ask for so much scratch memory.
+        """Refuse a lowering that asks for too much scratch memory.
 
         Raises:
-            LoweringError: if that is more than ``CLNN_WORKSPACE_MB``, or what fits the device where that is 0.
+            LoweringError: if that is more than :attr:`workspace`.
         """
-        allowed = config.workspace << 20 or max(1 << 30, min(self.target.global_memory // 16, self.target.max_allocation // 2))
-        if nbytes > allowed:
-            raise LoweringError(f"needs {nbytes >> 20} MiB of scratch, of which {allowed >> 20} are allowed (CLNN_WORKSPACE_MB)")
+        if nbytes > self.workspace:
+            allowed = f"{self.workspace >> 20} are allowed (CLNN_WORKSPACE_MB)"
+            raise LoweringError(f"needs {nbytes >> 20} MiB of scratch, of which {allowed}")
 
     def spec(self, operand: Operand) -> TensorSpec:
         return {"in": self.inputs, "out": self.outputs, "work": self._work}[operand.kind][operand.index]

@@ -36,6 +36,16 @@ class Window(NamedTuple):
     divide_w: int = 1
 
 
+def innermost(digits: Sequence[Digit]) -> Digit:
+    """The digit along which neighbours differ."""
+    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+
+
+def one_run(digits: Sequence[Digit]) -> bool:
+    """Whether all elements lie evenly apart: there is one digit at most."""
+    return sum(d.extent > 1 for d in digits) <= 1
+
+
 @dataclass(frozen=True)
 class View:
     """Element (row, column) of batch entry g lies at ``g * batch + digits * strides + h * h_stride + w * w_stride``."""
@@ -84,8 +94,7 @@ class View:
     @property
     def straight(self) -> bool:
         """Whether each row is one run of neighbours in memory."""
-        used = [d for d in self.cols if d.extent > 1]
-        return self.window is None and len(used) <= 1 and (used[0] if used else self.cols[-1]).stride == 1
+        return self.window is None and one_run(self.cols) and innermost(self.cols).stride == 1
 
     def in_panels(self, width: int) -> bool:
         """Whether the columns lie in panels of ``width``, one after the other, each row by row: see :func:`panels`."""
@@ -99,7 +108,7 @@ class View:
 
     def _run(self, digits: tuple[Digit, ...]) -> int:
         """How many neighbours along the innermost digit lie side by side in memory."""
-        inner = next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+        inner = innermost(digits)
         step = inner.stride
         if self.window is not None:
             step += inner.h * self.window.h_stride + inner.w * self.window.w_stride
@@ -108,7 +117,7 @@ class View:
     def quads(self) -> bool:
         """Whether four neighbours in the direction of loads can be read as one aligned float4."""
         along, across = (self.rows, self.cols) if self.row_contiguous else (self.cols, self.rows)
-        inner = next((d for d in reversed(along) if d.extent > 1), along[-1])
+        inner = innermost(along)
         others = [d for d in (*along, *across) if d is not inner and d.extent > 1]
         return (
             self.window is None

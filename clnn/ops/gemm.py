@@ -181,25 +181,33 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     """
     given = config | context.tunables("gemm/packed")
     t = SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem, splits=1), context.target) | given)
-    widths = {"a": t.MR, "b": 16 * t.NV}
+    batch, widths = problem["batch"], {"a": t.MR, "b": 16 * t.NV}
     times = {"a": -(-problem["N"] // t.NC), "b": -(-problem["M"] // t.MC)}
     views = {"a": problem["a"].transposed, "b": problem["b"]}
-    can = [name for name in "ab" if views[name].window is None and (name == "b" or may_a)]
-    worth = "".join(name for name in can if times[name] >= REPACKED and not (name == "a" and problem["a"].straight)
-                    and (times[name] - 1) * math.prod(views[name].shape) * problem["batch"] >= REPACKED_ELEMENTS)
-    ways = tuple(dict.fromkeys(("", "".join(can), *can)))
-    taken = context.choice("prepack", worth or "none", tuple(way or "none" for way in ways)).removeprefix("none")
+    lies = {name: panels(*view.shape, widths[name], batch > 1) for name, view in views.items()}
+
+    def pays(name: str) -> bool:
+        spared = (times[name] - 1) * math.prod(views[name].shape) * batch
+        return times[name] >= REPACKED and spared >= REPACKED_ELEMENTS and not (name == "a" and problem["a"].straight)
+
+    def scratch(names: str) -> int:
+        return 4 * batch * sum(math.prod(lies[name].shape) for name in names)
+
+    can = "".join(name for name in "ab" if views[name].window is None and (name == "b" or may_a))
+    worth = "".join(filter(pays, can))
+    default = worth if worth and scratch(worth) <= context.workspace else "none"
+    choice = context.choice("prepack", default, tuple(filter(None, ("none", can, *can))))
+    taken = "" if choice == "none" else choice
+    context.check_workspace(scratch(taken))
     where = {"a": a, "b": b}
     for name in taken:
         view, width = views[name], widths[name]
         rows, cols = view.shape
-        lies = panels(rows, cols, width, problem["batch"] > 1)
-        context.check_workspace(4 * problem["batch"] * rows * lies.shape[1])
-        made = context.scratch((problem["batch"], lies.shape[1] // width, rows, width))
-        context.launch("gemm/pack", {"rows": rows, "cols": cols, "batch": problem["batch"], "x": view, "width": width},
+        made = context.scratch((batch, lies[name].shape[1] // width, rows, width))
+        context.launch("gemm/pack", {"rows": rows, "cols": cols, "batch": batch, "x": view, "width": width},
                        {"x": where[name]}, {"panels": made})
         where[name] = made
-        problem[name] = lies.transposed if name == "a" else lies
+        problem[name] = lies[name].transposed if name == "a" else lies[name]
     return (config | {"MR": t.MR, "NV": t.NV} if taken else config), where["a"], where["b"]
 
 

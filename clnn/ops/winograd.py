@@ -91,13 +91,14 @@ def _prepare(op, window: tuple[int, int], context: Context) -> int:
         raise LoweringError("CLNN_WINOGRAD is off")
     if window not in [(side, side) for side in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
         raise LoweringError("is made for 3×3 and 5×5 filters without stride or dilation")
-    if config.winograd == "auto":
-        return context.choice("tile", _tile(window[0], context.target), (4, 2))
-    return int(config.winograd[1])
+    side = _tile(window[0], context.target)
+    return context.choice("tile", side, (4, 2)) if config.winograd == "auto" else side
 
 
 def _tile(filter_side: int, target: Target) -> int:
-    """The side of a tile of results where nothing is configured: an item holds all elements, 8 × 8 for the larger filters."""
+    """The side of a tile of results: as CLNN_WINOGRAD says, else what an item can hold, 8 × 8 elements for the larger filters."""
+    if config.winograd in ("f2", "f4"):
+        return int(config.winograd[1])
     return 2 if filter_side == 5 and target.unified_memory and not target.is_cpu else 4
 
 
@@ -199,7 +200,7 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     if min(source.shape[1], result.shape[1]) // op.groups < least:
         return f"fewer than {least} channels do not pay for the transforms"
     side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
-    m = _tile(side, target) if config.winograd == "auto" else 2 if config.winograd == "f2" else 4
+    m = _tile(side, target)
     n, _, height, width = result.shape
     tiles = -(-height // m) * -(-width // m)
     if n * tiles < LEAST_TILES:

@@ -2,6 +2,7 @@
 from types import SimpleNamespace
 
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.views import innermost, one_run
 
 def block(p, target):
     """Rows and vectors of 16 columns of a register block: what fits the registers and pads C least."""
@@ -15,20 +16,21 @@ def even(extent, most, unit):
     pieces = max(1, round(extent / most))
     return -(-(-(-extent // pieces)) // unit) * unit
 
-def tile(p, target):
+def tile(p, target, a_lies, b_lies):
     """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
     it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
     if target.vector_width >= 16:       # second caches of 1 MiB and more
         return 256, 256, 64
-    if p.b.in_panels(16):
+    if b_lies:
         return 384, 64, 48
-    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or p.a.transposed.in_panels(6) else (176, 256, 48)
+    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
 
 def choose(p, target):
     rows, vectors = block(p, target)
     width = 16 * vectors
-    most_rows, most_columns, at_once = tile(p, target)
-    depth = 512 if width == 16 and p.b.in_panels(16) else 256       # a panel of B stays in the first cache
+    a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
+    most_rows, most_columns, at_once = tile(p, target, a_lies, b_lies)
+    depth = 512 if width == 16 and b_lies else 256      # a panel of B stays in the first cache
     config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": depth,
               "NC": even(p.N, most_columns, width)}
     def tiles():
@@ -48,12 +50,6 @@ def choose(p, target):
 def local_bytes(p, t):
     a_lies, b_lies = packed(p, t)
     return 4 * ((0 if p.a.straight or a_lies else t.KC * min(t.MB, t.MC)) + (0 if b_lies else t.KC * t.NC) + t.MC * t.NC + 16)
-
-def inner(digits):
-    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
-
-def one_run(digits):
-    return sum(d.extent > 1 for d in digits) <= 1
 
 def packed(p, t):
     """Whether A and B lie in panels already."""
@@ -97,7 +93,7 @@ depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 batch = "z" if p.splits > 1 else "g"
 MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 a_lies, b_lies = packed(p, t)
-last = inner(p.c.cols)
+last = innermost(p.c.cols)
 %>
 ${panels.functions()}
 ${signature}

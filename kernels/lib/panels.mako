@@ -2,16 +2,12 @@
 <%!
 import math
 
-def one_run_of(digits):
-    return sum(digit.extent > 1 for digit in digits) <= 1
-
-def inner(digits):
-    return next((d for d in reversed(digits) if d.extent > 1), digits[-1])
+from clnn.codegen.views import innermost, one_run
 
 def run_of(view, digits):
     """(length, step) of the neighbours along the innermost digit that lie side by side in memory, or each second one does. The
     step is 1 or 2 pixels of an image over which the view slides, and 0 where it does not move over an image."""
-    digit, window = inner(digits), view.window
+    digit, window = innermost(digits), view.window
     if digit.stride == 1 and not digit.h and not digit.w:
         return digit.extent, 0
     if window is not None and not digit.stride and not digit.h and digit.w in (1, 2) and window.w_stride == 1 and (
@@ -50,6 +46,23 @@ static inline void clnn_transpose8(const float8 r0, const float8 r1, const float
 #endif
 </%def>
 
+## Declares where the columns of a view lie: of ``used`` ones, the i-th is ``column``.
+<%def name="places(view, size, used, column)">
+            index_t pack_o[${size}];
+% if view.window is not None:
+            int pack_h[${size}], pack_w[${size}];
+% endif
+            for (int i = 0; i < ${used}; ++i) {
+                const int outer = ${column};
+                ${view.col("outer", "c")}
+                pack_o[i] = co;
+% if view.window is not None:
+                pack_h[i] = ch;
+                pack_w[i] = cw;
+% endif
+            }
+</%def>
+
 <%def name="column(view, i)">
 <% kinds = ("o",) if view.window is None else ("o", "h", "w") %>
 ${" ".join(f"const {'index_t' if x == 'o' else 'int'} c{x} = pack_{x}[{i}];" for x in kinds)} ${view.locate("r", "c", "at", "g")}
@@ -65,11 +78,10 @@ along, step_along = run_of(view, view.rows)
 group = 16 if width % 16 == 0 and across >= 16 and not step_across else 8
 # of narrower panels each row is written over by what the last one's group of 8 is too wide
 mode = "across" if across >= group and (width % group == 0 or 4 < width < 8) else "along" if along >= 8 else ""
-one_run = one_run_of(view.rows)
 image = view.window
 groups = -(-width // group)
 total = math.prod(digit.extent for digit in view.cols)
-plain = image is None and one_run_of(view.cols) and not step_across
+plain = image is None and one_run(view.cols) and not step_across
 together = max(256 // width, 1) * width      # columns that are read at a time, so that reads run along memory
 last_row = "" if width % group == 0 else " && j + 1 < kc"
 
@@ -111,21 +123,9 @@ def run(step, lanes):
         }
 % elif mode == "across":
         {
-            index_t pack_o[${most + width + 8}];            // of each column, its place
-% if image is not None:
-            int pack_h[${most + width + 8}], pack_w[${most + width + 8}];
-% endif
-            bool pack_run[${(most // width + 1) * groups}];     // of each group, whether it can be copied as one
             const int panels = (${count} + ${width - 1}) / ${width};
-            for (int i = 0; i < panels * ${width} + ${groups * group - width}; ++i) {
-                const int outer = ${first} + i < ${total} ? ${first} + i : ${total - 1};
-                ${view.col("outer", "c")}
-                pack_o[i] = co;
-% if image is not None:
-                pack_h[i] = ch;
-                pack_w[i] = cw;
-% endif
-            }
+            ${places(view, most + width + 8, f"panels * {width} + {groups * group - width}", f"{first} + i < {total} ? {first} + i : {total - 1}")}
+            bool pack_run[${(most // width + 1) * groups}];     // of each group, whether it can be copied as one
             for (int panel = 0; panel < panels; ++panel)
                 for (int i = 0; i < ${groups}; ++i) {
                     const int from = panel * ${width} + i * ${group}, last = from + ${group - 1};
@@ -156,25 +156,13 @@ def run(step, lanes):
         }
 % else:
         for (int panel = 0; panel < ${count}; panel += ${width}) {
-            index_t pack_o[${width}];
-% if image is not None:
-            int pack_h[${width}], pack_w[${width}];
-% endif
-            for (int i = 0; i < ${width}; ++i) {
-                const int outer = ${first} + (panel + i < ${count} ? panel + i : ${count} - 1);
-                ${view.col("outer", "c")}
-                pack_o[i] = co;
-% if image is not None:
-                pack_h[i] = ch;
-                pack_w[i] = cw;
-% endif
-            }
+            ${places(view, width, width, f"{first} + (panel + i < {count} ? panel + i : {count} - 1)")}
             for (int j = 0; j < kc;) {
                 const int k = k0 + j;
                 __local float* line = ${to} + panel * ${depth} + j * ${width};
                 ${view.row("k", "r")}
 % if mode == "along":
-                if (kc - j >= 8${"" if one_run else f" && {inner(view.rows).extent} - k % {inner(view.rows).extent} >= 8"}) {
+                if (kc - j >= 8${"" if one_run(view.rows) else f" && {innermost(view.rows).extent} - k % {innermost(view.rows).extent} >= 8"}) {
                     float8 ${", ".join(f"from{i}" for i in range(8))};
 % for start in [min(i, max(width - 8, 0)) for i in range(0, width, 8)]:
 % for i in range(8):

@@ -55,11 +55,14 @@ def test_products(m, n, lowering):
     assert chosen(Matmul(True, True), TensorSpec((1024, m)), TensorSpec((n, 1024))) == lowering
 
 
-@pytest.mark.parametrize("m, n, k", [(64, 4096, 25088), (64, 25088, 4096), (64, 4096, 4096), (64, 64, 65536), (1024, 1024, 1024)])
-def test_tiles_of_flat_products_keep_every_unit_busy(m, n, k):
+@pytest.mark.parametrize("m, n, k, share", [(64, 4096, 25088, 0.75), (64, 25088, 4096, 0.75), (64, 4096, 4096, 0.75),
+                                            (64, 64, 65536, 0.48), (1024, 1024, 1024, 0.75)])
+def test_tiles_of_flat_products_keep_every_unit_busy(m, n, k, share):
     tile, splits = choose_tile(Gemm(matrix(m, k, k, 1), matrix(k, n, n, 1), matrix(m, n, n, 1)), GPU)
     groups = -(-m // tile["BM"]) * -(-n // tile["BN"]) * splits
+    items = groups * tile["BM"] // tile["TM"] * tile["BN"] // tile["TN"]
     assert groups >= 0.9 * GPU.compute_units
+    assert items >= share * 256 * GPU.compute_units
     assert splits == 1 or k // splits >= 128
 
 

@@ -7,6 +7,7 @@ import pytest
 from harness import run_offer
 
 from clnn.codegen.template import declaration
+from clnn.config import config
 from clnn.ir import TensorSpec
 from clnn.ops import Matmul
 from clnn.target import GENERIC_CPU
@@ -44,5 +45,7 @@ def test_large_products_pack_once():
         choice = next(choice for choice in offer.choices if choice.name == "prepack")
         assert choice.value in (which, which[::-1]), form
         assert [launch.kernel.template for launch in offer.launches] == [*["gemm/pack"] * len(which), "gemm/packed"]
+    with config.override(workspace=1):      # rather packed over and over than refused
+        assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
     op, inputs = specs("NN", 128, 512, 784)
     assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
