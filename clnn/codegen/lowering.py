@@ -80,7 +80,7 @@ class Context:
 
     ``config`` may be written as JSON. Under a template's id it holds tunables of that template; every other key names a choice
     of the lowering, or a tunable of whatever template has one of that name: ``{"splits": 4, "gemm/tiled": {"BM": 64}}``.
-    ``tail`` is how many tensors of the output's size are read where it is stored.
+    ``tail`` is how many tensors of its size are read where the first output is stored.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Lowering:
         forced: bool = False,
         tail: int = 0,
     ) -> Offer:
-        """The launches for these specs. ``tail`` tensors of the output's size will be read where it is stored.
+        """The launches for these specs. ``tail`` tensors of its size will be read where the first output is stored.
 
         Raises:
             LoweringError: the reason why this lowering does not apply.
@@ -238,7 +238,8 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
     """The offer with pointwise tails on some base outputs.
 
     The inputs of the fused node are the base inputs, then each tail's operands in order of the outputs; its outputs are, for
-    each base output in order, the base output itself or the tail's outputs.
+    each base output in order, the base output itself or the tail's outputs. Launches that store to the same output store
+    different elements of it: none is stored twice.
     """
     first_input, first_output = {}, {}
     inputs = base_inputs
@@ -249,7 +250,6 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
         tail = tails.get(index)
         inputs += len(tail.operands) if tail else 0
         outputs += len(tail.outputs) if tail else 1
-    stored: set[int] = set()
     launches = []
     for launch in offer.launches:
         stores, groups = [], []
@@ -265,9 +265,6 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
                 stores.append((name, store))
                 groups.append((Operand("out", first_output[index]),))
                 continue
-            if index in stored:
-                raise LoweringError("writes an output in several launches, so no tail can follow it")
-            stored.add(index)
             stores.append((name, Store(store.result, tail.exprs, tail.operands, tail.outputs)))
             groups.append(
                 (

@@ -24,7 +24,7 @@ class Digit(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The image that a view looks at; (h, w) counts in units of 1/divide pixels, and only whole pixels hold data."""
+    """The image that a view looks at."""
 
     height: int
     width: int
@@ -32,8 +32,6 @@ class Window(NamedTuple):
     w_stride: int
     h0: int = 0
     w0: int = 0
-    divide_h: int = 1
-    divide_w: int = 1
 
 
 def innermost(digits: Sequence[Digit]) -> Digit:
@@ -70,8 +68,6 @@ class View:
         if self.window is None:
             return False
         w = self.window
-        if w.divide_h != 1 or w.divide_w != 1:
-            return True
         digits = (*self.rows, *self.cols)
         low_h = w.h0 + sum(min(0, d.h * (d.extent - 1)) for d in digits)
         high_h = w.h0 + sum(max(0, d.h * (d.extent - 1)) for d in digits)
@@ -166,14 +162,9 @@ class View:
         if self.window is None:
             return f"const index_t {name} = {base}{row}o + {col}o;"
         w = self.window
-        lines = [f"int {name}_h = {row}h + {col}h + {w.h0};", f"int {name}_w = {row}w + {col}w + {w.w0};"]
+        lines = [f"const int {name}_h = {row}h + {col}h + {w.h0};", f"const int {name}_w = {row}w + {col}w + {w.w0};"]
         if self.checked:
-            inside = [f"(uint){name}_h < {w.height * w.divide_h}u", f"(uint){name}_w < {w.width * w.divide_w}u"]
-            for axis, divide in (("h", w.divide_h), ("w", w.divide_w)):
-                if divide > 1:
-                    inside.append(f"{name}_{axis} % {divide} == 0")
-            lines.append(f"const bool {name}_in = {' && '.join(inside)};")
-            lines += [f"{name}_{axis} /= {divide};" for axis, divide in (("h", w.divide_h), ("w", w.divide_w)) if divide > 1]
+            lines.append(f"const bool {name}_in = (uint){name}_h < {w.height}u && (uint){name}_w < {w.width}u;")
         lines.append(
             f"const index_t {name} = {base}{row}o + {col}o + (index_t){name}_h * {w.h_stride} + {name}_w * {w.w_stride};"
         )
@@ -203,10 +194,20 @@ class View:
             return flat[offset]
         win = self.window
         h, w = rh + ch + win.h0, rw + cw + win.w0
-        inside = (h >= 0) & (w >= 0) & (h % win.divide_h == 0) & (w % win.divide_w == 0)
-        h, w = h // win.divide_h, w // win.divide_w
-        inside &= (h < win.height) & (w < win.width)
+        inside = (h >= 0) & (w >= 0) & (h < win.height) & (w < win.width)
         return np.where(inside, flat[np.where(inside, offset + h * win.h_stride + w * win.w_stride, 0)], 0)
+
+
+def run_of(view: View, digits: Sequence[Digit]) -> tuple[int, int]:
+    """(length, step) of the neighbours along the innermost digit of a view that lie side by side in memory, or each second one
+    does: what kernels read as vectors. The step is 1 or 2 pixels of an image over which the view slides, and 0 where it does not
+    move over an image."""
+    digit, window = innermost(digits), view.window
+    if digit.stride == 1 and not digit.h and not digit.w:
+        return digit.extent, 0
+    if window is not None and not digit.stride and not digit.h and digit.w in (1, 2) and window.w_stride == 1:
+        return digit.extent, digit.w
+    return 1, 0
 
 
 def matrix(rows: int, cols: int, row_stride: int, col_stride: int, batch: int = 0, base: int = 0) -> View:

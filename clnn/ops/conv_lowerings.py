@@ -3,124 +3,120 @@ first (im2col), or directly."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import NamedTuple
 
-from ..codegen.lowering import Context, Lowering
-from ..codegen.views import Digit, View, Window, matrix, merge
+from ..codegen.lowering import Context, Lowering, Operand
+from ..codegen.views import Digit, View, matrix
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
 from . import depthwise, direct_planes, strips, winograd
+from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
 
-
-def _image(spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return spec.shape, spec.strides
-
-
-def _pixels(spec: TensorSpec) -> tuple[Digit, ...]:
-    """(image, row, column) of a tensor as digits, joined where they walk memory as one."""
-    (n, _, h, w), (sn, _, sh, sw) = _image(spec)
-    return merge([Digit(n, sn), Digit(h, sh), Digit(w, sw)])
+#: pixels of a row from which on vectors are read along it
+LONG_ROW = 16
 
 
-def _window(op, x: TensorSpec) -> Window:
-    (_, _, h, w), (_, _, sh, sw) = _image(x)
-    return Window(h, w, sh, sw, -op.padding[0], -op.padding[2])
+class _Image(NamedTuple):
+    """What a product reads beside filters: the image, or the gradient of the result."""
+
+    spec: TensorSpec
+    at: Operand
 
 
-def _patches(op, x: TensorSpec, y: TensorSpec, window: tuple[int, int]) -> View:
-    """The im2col matrix (C/groups · R · S) × (N · P · Q) of one group, as a view of the image."""
-    (n, c, _, _), (sn, sc, sh, sw) = _image(x)
-    cg = c // op.groups
-    if window == (1, 1) and not any(op.padding):
-        pixels = merge([Digit(n, sn), Digit(y.shape[2], sh * op.stride[0]), Digit(y.shape[3], sw * op.stride[1])])
-        return View((Digit(cg, sc),), pixels, None, cg * sc)
-    return View(
-        (Digit(cg, sc), Digit(window[0], 0, op.dilation[0]), Digit(window[1], 0, 0, op.dilation[1])),
-        (Digit(n, sn), Digit(y.shape[2], 0, op.stride[0]), Digit(y.shape[3], 0, 0, op.stride[1])),
-        _window(op, x),
-        cg * sc,
-    )
+def _image(context: Context) -> _Image:
+    return _Image(context.inputs[0], context.input(0))
 
 
-def fprop_gemm(op, x: TensorSpec, w: TensorSpec, y: TensorSpec) -> Gemm:
-    """y = w · patches(x)."""
-    kg, depth = w.shape[0] // op.groups, w.size // w.shape[0]
-    return Gemm(
-        matrix(kg, depth, depth, 1, kg * depth),
-        _patches(op, x, y, w.shape[2:]),
-        View((Digit(kg, y.strides[1]),), _pixels(y), None, kg * y.strides[1]),
-        op.groups,
-    )
+def _turned_image(context: Context) -> _Image:
+    """The same with its channels innermost, in scratch memory."""
+    spec = context.inputs[0]
+    n, c, h, w = spec.shape
+    context.check_workspace(spec.nbytes)
+    turned = context.scratch((n, h, w, c))
+    context.launch("pointwise/transpose", {"batch": n, "rows": h * w, "cols": c}, {"x": context.input(0)}, {"y": turned})
+    return _Image(spec.with_layout(NHWC), turned)
 
 
-def dgrad_gemm(op, dy: TensorSpec, w: TensorSpec, dx: TensorSpec) -> Gemm:
-    """dx = wᵀ · (the outputs whose window covers a pixel); outputs between the strides do not exist and count as zero."""
-    (n, k, p, q), (sn, sk, sp, sq) = _image(dy)
-    _, cg, r, s = w.shape
-    kg = k // op.groups
-    a = View((Digit(cg, r * s),), (Digit(kg, cg * r * s), Digit(r * s, 1)), None, kg * cg * r * s)
-    if (r, s) == (1, 1) and not any(op.padding) and op.stride == (1, 1):
-        b = View((Digit(kg, sk),), _pixels(dy), None, kg * sk)
-    else:
-        b = View(
-            (Digit(kg, sk), Digit(r, 0, -op.dilation[0]), Digit(s, 0, 0, -op.dilation[1])),
-            (Digit(n, sn), Digit(dx.shape[2], 0, 1), Digit(dx.shape[3], 0, 0, 1)),
-            Window(p, q, sp, sq, op.padding[0], op.padding[2], *op.stride),
-            kg * sk,
-        )
-    return Gemm(a, b, View((Digit(cg, dx.strides[1]),), _pixels(dx), None, cg * dx.strides[1]), op.groups)
+def _filters(context: Context, image: _Image) -> Operand:
+    """The filters of a product with an image, turned to (K, R, S, C/groups) where the product runs along channels."""
+    k, c, r, s = context.inputs[1].shape
+    if not channels_last(image.spec, (r, s)):
+        return context.input(1)
+    turned = context.scratch((k, r, s, c))
+    context.launch("pointwise/transpose", {"batch": k, "rows": r * s, "cols": c}, {"x": context.input(1)}, {"y": turned})
+    return turned
 
 
-def wgrad_gemm(op, x: TensorSpec, dy: TensorSpec, dw: TensorSpec) -> Gemm:
-    """dw = dy · patches(x)ᵀ."""
-    kg, depth = dw.shape[0] // op.groups, dw.size // dw.shape[0]
-    a = View((Digit(kg, dy.strides[1]),), _pixels(dy), None, kg * dy.strides[1])
-    return Gemm(a, _patches(op, x, dy, dw.shape[2:]).transposed, matrix(kg, depth, depth, 1, kg * depth), op.groups)
+def _implicit_fprop(op, context: Context, image_of=_image) -> None:
+    image = image_of(context)
+    gemm = fprop_gemm(op, image.spec, context.inputs[1], context.outputs[0])
+    launch_gemm(context, main_kind(context.target), gemm, _filters(context, image), image.at, context.output(0))
 
 
-def _implicit(gemm_of):
-    def emit(op, context: Context) -> None:
-        row_sum = context.output(1) if len(context.outputs) > 1 else None
-        gemm = gemm_of(op, *context.inputs, context.outputs[0])
-        launch_gemm(context, main_kind(context.target), gemm, *_operands(op, context), context.output(0), row_sum)
-
-    return emit
-
-
-def _operands(op, context: Context):
-    """The tensors behind the views A and B: weights × image, weights × gradient, gradient × image."""
-    return context.input(1), context.input(0)
+def _implicit_dgrad(op, context: Context, image_of=_image) -> None:
+    image = image_of(context)
+    products, untouched = dgrad_gemms(op, image.spec, context.inputs[1], context.outputs[0])
+    filters = _filters(context, image)
+    for number, gemm in enumerate(products):
+        launch_gemm(context, main_kind(context.target), gemm, filters, image.at, context.output(0),
+                    label=f" {number}" if number else "")
+    for places in untouched:
+        axes = tuple((digit.extent, digit.stride) for digit in places.digits)
+        context.launch("pointwise/fill", {"base": places.base, "axes": axes}, {}, {"y": context.output(0)})
 
 
-def _im2col(gemm_of):
+def _turned_fprop(op, context: Context) -> None:
+    """Along the channels of an image whose rows are too short for vectors."""
+    _implicit_fprop(op, context, _turned_image)
+
+
+def _turned_dgrad(op, context: Context) -> None:
+    """As :func:`_turned_fprop`."""
+    _implicit_dgrad(op, context, _turned_image)
+
+
+def _implicit_wgrad(op, context: Context) -> None:
+    gemm = wgrad_gemm(op, *context.inputs, context.outputs[0])
+    kind, (a, b), sums = main_kind(context.target), (context.input(1), context.input(0)), _row_sum(context)
+    launch_gemm(context, kind, gemm, a, b, context.output(0), sums)
+
+
+def _row_sum(context: Context) -> Operand | None:
+    """Where the bias gradient goes, if it is asked for beside a product."""
+    return context.output(1) if len(context.outputs) > 1 else None
+
+
+def _written_out(context: Context, op, gemm: Gemm, a: Operand) -> None:
     """Write the patches out, then multiply plain matrices."""
+    rows, cols = gemm.b.shape
+    context.check_workspace(4 * gemm.batch * rows * cols)
+    if gemm.b.window is None and op.stride == (1, 1):
+        raise LoweringError("the windows are the image itself, there is nothing to write out")
+    columns = context.scratch((gemm.batch, rows, cols))
+    context.launch(
+        "conv/im2col", {"rows": rows, "cols": cols, "batch": gemm.batch, "x": gemm.b}, {"x": context.input(0)}, {"y": columns}
+    )
+    plain = replace(gemm, b=matrix(rows, cols, cols, 1, rows * cols))
+    launch_gemm(context, main_kind(context.target), plain, a, columns, context.output(0), _row_sum(context))
 
-    def emit(op, context: Context) -> None:
-        gemm = gemm_of(op, *context.inputs, context.outputs[0])
-        rows, cols = gemm.b.shape
-        nbytes = 4 * gemm.batch * rows * cols
-        context.check_workspace(nbytes)
-        if gemm.b.window is None and op.stride == (1, 1):
-            raise LoweringError("the windows are the image itself, there is nothing to write out")
-        columns = context.scratch((gemm.batch, rows, cols))
-        context.launch(
-            "conv/im2col", {"rows": rows, "cols": cols, "batch": gemm.batch, "x": gemm.b}, {"x": context.input(0)}, {"y": columns}
-        )
-        a, _ = _operands(op, context)
-        row_sum = context.output(1) if len(context.outputs) > 1 else None
-        launch_gemm(
-            context,
-            main_kind(context.target),
-            replace(gemm, b=matrix(rows, cols, cols, 1, rows * cols)),
-            a,
-            columns,
-            context.output(0),
-            row_sum,
-        )
 
-    return emit
+def _im2col_fprop(op, context: Context) -> None:
+    _written_out(context, op, fprop_gemm(op, *context.inputs, context.outputs[0]), _filters(context, _image(context)))
+
+
+def _im2col_dgrad(op, context: Context) -> None:
+    (gemm, *others), untouched = dgrad_gemms(op, *context.inputs, context.outputs[0])
+    if others or untouched:
+        raise LoweringError("a stride makes several products")
+    _written_out(context, op, gemm, _filters(context, _image(context)))
+
+
+def _im2col_wgrad(op, context: Context) -> None:
+    _written_out(context, op, wgrad_gemm(op, *context.inputs, context.outputs[0]), context.input(1))
 
 
 def _col2im(op, context: Context) -> None:
@@ -128,14 +124,14 @@ def _col2im(op, context: Context) -> None:
     dy, w = context.inputs
     (dx,) = context.outputs
     _, cg, r, s = w.shape
-    kg, pixels = w.shape[0] // op.groups, dy.shape[0] * dy.shape[2] * dy.shape[3]
+    kg, cols = w.shape[0] // op.groups, dy.shape[0] * dy.shape[2] * dy.shape[3]
     rows = cg * r * s
-    context.check_workspace(4 * op.groups * rows * pixels)
-    columns = context.scratch((op.groups, rows, pixels))
+    context.check_workspace(4 * op.groups * rows * cols)
+    columns = context.scratch((op.groups, rows, cols))
     gemm = Gemm(
         matrix(rows, kg, 1, rows, kg * rows),
-        View((Digit(kg, dy.strides[1]),), _pixels(dy), None, kg * dy.strides[1]),
-        matrix(rows, pixels, pixels, 1, rows * pixels),
+        View((Digit(kg, dy.strides[1]),), pixels(dy), None, kg * dy.strides[1]),
+        matrix(rows, cols, cols, 1, rows * cols),
         op.groups,
     )
     launch_gemm(context, main_kind(context.target), gemm, context.input(1), context.input(0), columns)
@@ -208,16 +204,18 @@ def _refuse_narrow(op, inputs, outputs, target: Target) -> str | None:
     return "groups this narrow leave a matrix unit mostly idle" if op.groups > 1 and channels // op.groups < 4 else None
 
 
-def _refuse_strided(op, inputs, outputs, target: Target) -> str | None:
-    if op.stride[0] * op.stride[1] > 1 and (inputs[1].shape[2:] != (1, 1) or target.is_cpu):
-        return f"stride {op.stride} would multiply mostly zeros"
+def _refuse_turned(op, inputs, outputs, target: Target) -> str | None:
+    width = inputs[0].shape[3]
+    if not target.is_cpu:
+        return "items load single elements where they lie"
+    if width >= LONG_ROW or math.prod(inputs[1].shape[2:]) == 1:
+        return f"vectors are read from rows of {width} pixels as they lie"
     return _refuse_narrow(op, inputs, outputs, target)
 
 
 def _refuse_gathered(op, inputs, outputs, target: Target) -> str | None:
-    """Forwards, and for filters: where pixels are few, but do not lie side by side."""
-    window = op.window if hasattr(op, "window") else inputs[1].shape[2:]
-    if (target.is_cpu or hasattr(op, "window")) and tuple(window) == (1, 1) and op.stride != (1, 1):
+    """For filters, on GPUs: where pixels are few, but do not lie side by side."""
+    if not target.is_cpu and op.window == (1, 1) and op.stride != (1, 1):
         return f"vectors cannot be read from pixels that are {op.stride} apart"
     return _refuse_narrow(op, inputs, outputs, target)
 
@@ -239,8 +237,9 @@ FPROP = (
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
     Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
-    Lowering("implicit_gemm", _implicit(fprop_gemm), _refuse_gathered, _filter_layouts),
-    Lowering("im2col", _im2col(fprop_gemm), _refuse_narrow, _filter_layouts),
+    Lowering("turned_gemm", _turned_fprop, _refuse_turned, _planes_layouts),
+    Lowering("implicit_gemm", _implicit_fprop, _refuse_narrow, _filter_layouts),
+    Lowering("im2col", _im2col_fprop, _refuse_narrow, _filter_layouts),
     Lowering("direct", _direct_fprop, layouts=_filter_layouts),
 )
 DGRAD = (
@@ -248,9 +247,10 @@ DGRAD = (
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),
-    Lowering("implicit_gemm", _implicit(dgrad_gemm), _refuse_strided, _filter_layouts),
+    Lowering("turned_gemm", _turned_dgrad, _refuse_turned, _planes_layouts),
+    Lowering("implicit_gemm", _implicit_dgrad, _refuse_narrow, _filter_layouts),
     Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
-    Lowering("im2col", _im2col(dgrad_gemm), _refuse_strided, _filter_layouts),
+    Lowering("im2col", _im2col_dgrad, _refuse_narrow, _filter_layouts),
     Lowering("direct", _direct_dgrad, layouts=_filter_layouts),
 )
 WGRAD = (
@@ -258,7 +258,7 @@ WGRAD = (
     Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
     Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
     Lowering("strips", strips.wgrad, strips.refuse_wgrad, _planes_layouts),
-    Lowering("implicit_gemm", _implicit(wgrad_gemm), _refuse_gathered, _wgrad_layouts),
-    Lowering("im2col", _im2col(wgrad_gemm), _refuse_narrow, _wgrad_layouts),
+    Lowering("implicit_gemm", _implicit_wgrad, _refuse_gathered, _wgrad_layouts),
+    Lowering("im2col", _im2col_wgrad, _refuse_narrow, _wgrad_layouts),
     Lowering("direct", _direct_wgrad, layouts=_wgrad_layouts),
 )

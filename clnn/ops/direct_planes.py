@@ -12,7 +12,7 @@ from ..target import Target
 
 #: most elements of a filter in one channel, as every one is spelled out
 LARGEST_WINDOW = 256
-#: fewest channels of a group, in and out, with which Winograd's transforms pay against this
+#: fewest channels of a group, in and out, with which products of matrices pay against this
 MANY = 48
 #: most filter elements of a group whose gradients are kept close
 MOST_SUMS = 1 << 15
@@ -78,8 +78,8 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     few = min(image.shape[1], result.shape[1]) // op.groups
     if tuple(window) == (1, 1) and few > 4:
         return "1×1 filters are matrices as they are"
-    if tuple(window) == (3, 3) and op.stride == op.dilation == (1, 1) and few >= MANY:
-        return f"with {MANY} channels or more Winograd's multiplications are fewer"
+    if few >= MANY:
+        return f"with {MANY} channels or more products of matrices are faster"
     sums = result.shape[1] * image.shape[1] // op.groups ** 2 * window[0] * window[1]
     if backwards_to_filters and sums > MOST_SUMS:
         return f"keeps the sums of {sums} filter elements, more than {MOST_SUMS} leave the cache"

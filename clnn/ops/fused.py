@@ -99,7 +99,7 @@ class Fused(Op):
                 count = len(tail.exprs)
                 tails[index] = Tail(tail.exprs, extra[index], tuple(context.outputs[position:position + count]))
                 position += count
-            reads = sum(spec.size == made[index].size for index, specs in extra.items() for spec in specs)
+            reads = sum(spec.size == made[0].size for spec in extra.get(0, ()))
             offer = lowering.offer(self.base, base, made, context.target, context.config, forced=True, tail=reads)
             fused = attach_tails(offer, tails, len(base), len(made))
             context.adopt(fused)

@@ -174,7 +174,7 @@ def vector_splits(gemm: Gemm, target: Target) -> int:
 
 
 def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
-            may_a: bool) -> tuple[dict[str, int], Operand, Operand]:
+            may_a: bool, label: str) -> tuple[dict[str, int], Operand, Operand]:
     """Launch what packs A, or B, or both once, where the tiles of ``gemm/packed`` would pack them over and over.
 
     Changes their views in ``problem``; returns the tunables that fit, and where A and B lie then.
@@ -196,7 +196,7 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     can = "".join(name for name in "ab" if views[name].window is None and (name == "b" or may_a))
     worth = "".join(filter(pays, can))
     default = worth if worth and scratch(worth) <= context.workspace else "none"
-    choice = context.choice("prepack", default, tuple(filter(None, ("none", can, *can))))
+    choice = context.choice(f"prepack{label}", default, tuple(filter(None, ("none", can, *can))))
     taken = "" if choice == "none" else choice
     context.check_workspace(scratch(taken))
     where = {"a": a, "b": b}
@@ -223,10 +223,11 @@ def launch_gemm(
     c: Operand,
     row_sum: Operand | None = None,
     tunables: dict[str, int] | None = None,
+    label: str = "",
 ) -> None:
     """Append the launches of ``gemm`` by the template ``kind``: packed, tiled, vector or simple.
 
-    ``tunables`` go over those chosen here.
+    ``tunables`` go over those chosen here. ``label`` ends the names of the choices, where one operator makes several products.
     """
     gemm = replace(gemm, a=gemm.a.flattened, b=gemm.b.flattened, c=gemm.c.flattened)
     if kind == "packed" and row_sum is None and gemm.c.row_contiguous:
@@ -249,9 +250,9 @@ def launch_gemm(
         config, splits = {}, SPLITTERS[kind](gemm, context.target)
     config = config | (tunables or {})
     if kind == "packed":
-        config, a, b = prepack(context, problem, a, b, config, row_sum is None)
+        config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     problem["splits"] = splits = context.choice(
-        "splits", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
+        f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)

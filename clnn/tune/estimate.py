@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from ..codegen.lowering import Launch, Offer
 from ..codegen.template import declaration
-from ..codegen.views import View
+from ..codegen.views import View, run_of
 from ..ir import Node, TensorSpec
 from ..ops.reduce import Reduce
 from ..runtime import Session
@@ -29,7 +29,8 @@ SHARES: dict[str, tuple[float, float]] = {
     "gemm/tiled": (0.02, 0.8),
     "gemm/simple": (0.012, 0.04),
     "conv/direct": (0.013, 0.08),
-    "conv/direct_planes": (0.8, 0.08),
+    "conv/direct_planes": (0.5, 0.08),
+    "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
@@ -38,15 +39,21 @@ SHARES: dict[str, tuple[float, float]] = {
 }
 #: the same for the bandwidth; copies that gather single elements are slower than their bytes
 BANDWIDTHS: dict[str, tuple[float, float]] = {
-    "conv/im2col": (0.4, 0.6),
-    "conv/col2im": (0.4, 0.6),
+    "conv/im2col": (0.25, 0.6),
+    "conv/col2im": (0.3, 0.6),
     "conv/winograd": (1.0, 0.8),
     "": (0.9, 0.9),
 }
+#: share of the bandwidth that changes of layout reach on CPUs and elsewhere
+RELAYOUT = (0.4, 0.6)
 #: items that a compute unit other than a CPU's needs at least to hide what its loads take
 AWAKE = 256
 #: what is left of a GEMM's share where an operand is gathered through windows, or the result is scattered
 GATHERED, SCATTERED = 0.75, 0.8
+#: elements of a vector that packing reads on CPUs
+VECTOR = 8
+#: the first on CPUs, by what packing reads as vectors: runs of the depth (channels), rows of pixels, or nothing
+GATHERED_DEPTH, GATHERED_ROWS, GATHERED_SINGLY = 0.9, 0.75, 0.6
 
 
 def speeds(session: Session) -> Peak:
@@ -77,11 +84,13 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         product = _product(launch)
         if product is not None:
             flops = _padded(product, kernel.t)
-            share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t)
+            share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, kernel.template, cpu)
-        moved = sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(launch.operands))
+        moved = sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(launch.reads))
+        moved += _reached(launch) * sum(tensors[operand.kind][operand.index].nbytes
+                                        for operand in dict.fromkeys(operand for group in launch.stores for operand in group))
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
                      moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu)))
@@ -91,7 +100,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
 
 def relayout_seconds(spec: TensorSpec, speeds: Peak, cpu: bool) -> float:
     """Seconds that changing the layout of a tensor takes."""
-    return 2 * spec.nbytes / (speeds.bandwidth * _of(BANDWIDTHS, "conv/im2col", cpu)) + speeds.launch + BETWEEN
+    return 2 * spec.nbytes / (speeds.bandwidth * RELAYOUT[0 if cpu else 1]) + speeds.launch + BETWEEN
 
 
 def _of(table: dict[str, tuple[float, float]], template: str, cpu: bool) -> float:
@@ -103,6 +112,18 @@ def _product(launch: Launch) -> SimpleNamespace | None:
     """The problem of a launch, if it is a product of matrices."""
     names = {name for name, _ in launch.kernel.problem}
     return launch.kernel.p if {"M", "N", "K", "batch", "a", "b"} <= names else None
+
+
+def _reached(launch: Launch) -> float:
+    """The share of its results that a launch stores: one of several may leave some to the others."""
+    p, (_, store) = launch.kernel.p, launch.kernel.stores[0]
+    if _product(launch) is not None:
+        stored = p.batch * getattr(p, "splits", 1) * p.M * p.N
+    elif launch.kernel.template == "pointwise/fill":
+        stored = math.prod(extent for extent, _ in p.axes)
+    else:
+        return 1.0
+    return min(1.0, stored / max(store.result.size, 1))
 
 
 def _padded(p: SimpleNamespace, t: SimpleNamespace) -> float:
@@ -117,17 +138,26 @@ def _up(extent: int, step: int) -> int:
     return -(-extent // step) * step
 
 
-def _eased(p: SimpleNamespace, t: SimpleNamespace) -> float:
+def _eased(p: SimpleNamespace, t: SimpleNamespace, cpu: bool) -> float:
     """What is left of a GEMM's share with these operands and register tiles."""
     left = 1.0
     if hasattr(t, "TM") and hasattr(t, "TN"):
         left *= min(1.0, (t.TM * t.TN / (t.TM + t.TN) / 4) ** 0.6)
-    if any(isinstance(view, View) and view.window is not None for view in (p.a, p.b)):
-        left *= GATHERED
+    windows = [view for view in (p.a, p.b) if isinstance(view, View) and view.window is not None]
+    if windows:
+        left *= min(_gathered(view) for view in windows) if cpu else GATHERED
     c = getattr(p, "c", None)
     if isinstance(c, View) and c.cols and c.cols[-1].stride != 1 and p.N > 1:
         left *= SCATTERED
     return left
+
+
+def _gathered(view: View) -> float:
+    """What packing a view leaves of a GEMM's share on CPUs."""
+    (down, step_down), (across, step_across) = run_of(view, view.rows), run_of(view, view.cols)
+    if max(0 if step_down else down, 0 if step_across else across) >= VECTOR:
+        return GATHERED_DEPTH
+    return GATHERED_ROWS if max(down, across) >= VECTOR else GATHERED_SINGLY
 
 
 def _busy(kernel, units: int) -> float:

@@ -2,18 +2,7 @@
 <%!
 import math
 
-from clnn.codegen.views import innermost, one_run
-
-def run_of(view, digits):
-    """(length, step) of the neighbours along the innermost digit that lie side by side in memory, or each second one does. The
-    step is 1 or 2 pixels of an image over which the view slides, and 0 where it does not move over an image."""
-    digit, window = innermost(digits), view.window
-    if digit.stride == 1 and not digit.h and not digit.w:
-        return digit.extent, 0
-    if window is not None and not digit.stride and not digit.h and digit.w in (1, 2) and window.w_stride == 1 and (
-        window.divide_h, window.divide_w) == (1, 1):
-        return digit.extent, digit.w
-    return 1, 0
+from clnn.codegen.views import innermost, one_run, run_of
 %>
 <%def name="functions()">
 #ifndef CLNN_PANELS     // several kernels of one program may bring them

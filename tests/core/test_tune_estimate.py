@@ -57,8 +57,7 @@ def estimates(problem: Problem, target=TARGET, speeds=SPEEDS) -> dict[str, float
 
 
 def test_what_the_model_picks_is_mostly_the_fastest():
-    """Taking the first lowering that applies was within 10 % of the fastest in 87 % of these cases, and 1.07 times slower on
-    average."""
+    """What the model picks is within 10 % of the fastest in 94 % of these cases, and 1.02 times slower on average."""
     picks, losses = 0, []
     for kind, sizes, layout, times in MEASURED["cases"]:
         seconds = {name: guess for name, guess in estimates(problem_of(kind, sizes, layout)).items() if name in times}
@@ -84,16 +83,17 @@ def test_more_work_takes_longer(target):
     layers = ([64, 64, 14, 3, 1, 1, 1], [64, 64, 28, 3, 1, 1, 1], [128, 64, 56, 3, 1, 1, 1])
     for kind in ("fprop", "dgrad", "wgrad"):
         found = [estimates(problem_of(kind, layer, "NCHW", 16), target, speeds) for layer in layers]
-        for name in found[0]:
+        for name in set.intersection(*map(set, found)):     # short rows have a lowering of their own
             assert found[0][name] < found[1][name] < found[2][name], name
 
 
-def test_multiplying_by_zeros_counts():
-    """The gradient of a strided convolution as one product multiplies mostly zeros; Winograd saves some."""
-    strided = estimates(problem_of("dgrad", [256, 512, 56, 1, 2, 0, 1], "NCHW"), GENERIC_GPU, Peak(1e13, 5e11, 5e-6))
-    assert strided["col2im"] < strided["implicit_gemm"]
+def test_multiplications_that_are_really_done_count():
+    """Winograd saves some; the gradient of a strided convolution multiplies no zeros, as one of stride 1 on its outputs does."""
     plain = estimates(problem_of("fprop", [256, 256, 28, 3, 1, 1, 1], "NCHW"))
     assert plain["winograd"] < plain["implicit_gemm"] < plain["direct"]
+    strided = estimates(problem_of("dgrad", [256, 512, 56, 3, 2, 1, 1], "NCHW"))
+    on_outputs = estimates(problem_of("dgrad", [256, 512, 28, 3, 1, 1, 1], "NCHW"))
+    assert strided["implicit_gemm"] < 1.5 * on_outputs["implicit_gemm"]
 
 
 def test_relayouts_cost_their_bytes():

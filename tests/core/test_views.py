@@ -10,7 +10,7 @@ import pytest
 from clnn.codegen.views import Digit, View, Window, matrix
 from clnn.ir import NHWC, ROW, TensorSpec
 from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad
-from clnn.ops.conv_lowerings import dgrad_gemm, fprop_gemm, wgrad_gemm
+from clnn.ops.conv_views import channels_last, dgrad_gemms, fprop_gemm, wgrad_gemm
 
 #: (N, C, H, W), (K, R, S), stride, padding (top, bottom, left, right), dilation, groups
 SHAPES = [((2, 3, 5, 6), (4, 3, 3), (1, 1), (0, 0, 0, 0), (1, 1), 1),
@@ -47,6 +47,19 @@ def patches(op, x, window, p, q, group):
     return result
 
 
+def in_depth(rows, image, window):
+    """The rows of a product's depth, given as (channel, r, s), in the order in which the product takes them."""
+    if not channels_last(image, window):
+        return rows
+    taps = window[0] * window[1]
+    return rows.reshape(-1, taps, rows.shape[1]).swapaxes(0, 1).reshape(rows.shape)
+
+
+def lying(filters, image):
+    """The storage of filters (K, C/groups, R, S) as a product with the image takes them."""
+    return (filters.transpose(0, 2, 3, 1) if channels_last(image, filters.shape[2:]) else filters).ravel()
+
+
 def covering(op, dy, kernels, window, height, width, group):
     """For dgrad: column (image, h, w), row (output channel, r, s): the output whose tap (r, s) is that pixel."""
     n, k, p, q = dy.shape
@@ -76,9 +89,9 @@ def test_fprop_views(case, layout):
     seen = []
     for g in range(gemm.batch):
         b = gemm.b.gather(x.to_physical(image), g)
-        np.testing.assert_array_equal(b, patches(op, image, w.shape[2:], *y.shape[2:], g))
-        a = gemm.a.gather(filters.ravel(), g)
-        np.testing.assert_array_equal(a, filters[g * kg:(g + 1) * kg].reshape(kg, -1))
+        np.testing.assert_array_equal(b, in_depth(patches(op, image, w.shape[2:], *y.shape[2:], g), x, w.shape[2:]))
+        a = gemm.a.gather(lying(filters, x), g)
+        np.testing.assert_array_equal(a, in_depth(filters[g * kg:(g + 1) * kg].reshape(kg, -1).T, x, w.shape[2:]).T)
         wanted = op.reference(image, filters)[0]
         where = gemm.c.gather(positions, g)
         np.testing.assert_allclose(a @ b, y.to_physical(wanted)[where], atol=1e-12)
@@ -89,19 +102,30 @@ def test_fprop_views(case, layout):
 @pytest.mark.parametrize("case", SHAPES, ids=str)
 def test_dgrad_views(case, layout):
     op, x, w, y = tensors(*case, layout)
+    stride = op.stride
     rng = np.random.default_rng(1)
     gradient, filters = rng.integers(-4, 5, y.shape).astype(np.float64), rng.integers(-4, 5, w.shape).astype(np.float64)
     direction = Conv2dDgrad(**op.attributes(), size=x.shape[2:])
-    gemm = dgrad_gemm(direction, y, w, x)
+    products, untouched = dgrad_gemms(direction, y, w, x)
     wanted = x.to_physical(direction.reference(gradient, filters)[0])
     seen = []
-    for g in range(gemm.batch):
-        b = gemm.b.gather(y.to_physical(gradient), g)
-        np.testing.assert_array_equal(b, covering(op, gradient, w.shape[0], w.shape[2:], *x.shape[2:], g))
-        where = gemm.c.gather(np.arange(x.size), g)
-        np.testing.assert_allclose(gemm.a.gather(filters.ravel(), g) @ b, wanted[where], atol=1e-12)
-        seen.append(where.ravel())
+    for gemm in products:
+        for g in range(gemm.batch):
+            b = gemm.b.gather(y.to_physical(gradient), g)
+            where = gemm.c.gather(np.arange(x.size), g)
+            np.testing.assert_allclose(gemm.a.gather(lying(filters, y), g) @ b, wanted[where], atol=1e-12)
+            seen.append(where.ravel())
+    for places in untouched:
+        where = places.base + sum(np.ix_(*(np.arange(d.extent) * d.stride for d in places.digits))).ravel()
+        assert not wanted[where].any()
+        seen.append(where)
     assert sorted(np.concatenate(seen)) == list(range(x.size)), "every pixel is written once"
+    if stride == (1, 1):
+        full = in_depth(covering(op, gradient, w.shape[0], w.shape[2:], *x.shape[2:], 0), y, w.shape[2:])
+        np.testing.assert_array_equal(products[0].b.gather(y.to_physical(gradient)), full)
+    else:
+        depths = sum(gemm.a.shape[1] for gemm in products)
+        assert depths == w.shape[0] // op.groups * w.shape[2] * w.shape[3], "every filter element belongs to one product"
 
 
 @pytest.mark.parametrize("case", SHAPES, ids=str)
@@ -115,7 +139,7 @@ def test_wgrad_views(case, layout):
     kg = w.shape[0] // op.groups
     for g in range(gemm.batch):
         a, b = gemm.a.gather(y.to_physical(gradient), g), gemm.b.gather(x.to_physical(image), g)
-        np.testing.assert_array_equal(b, patches(op, image, w.shape[2:], *y.shape[2:], g).T)
+        np.testing.assert_array_equal(b, in_depth(patches(op, image, w.shape[2:], *y.shape[2:], g), x, w.shape[2:]).T)
         np.testing.assert_array_equal(a, gradient[:, g * kg:(g + 1) * kg].transpose(1, 0, 2, 3).reshape(kg, -1))
         np.testing.assert_allclose(a @ b, wanted[gemm.c.gather(np.arange(w.size), g)], atol=1e-12)
 

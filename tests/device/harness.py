@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 import numpy as np
 
 from clnn.codegen.lowering import Lowering
@@ -10,6 +13,9 @@ from clnn.errors import LoweringError
 from clnn.ir import Graph, Op, Sample
 from clnn.plan import make_plan
 from clnn.runtime import Executable
+
+#: what pyopencl adds to the options of every program that it builds
+OPTIONS = "PYOPENCL_BUILD_OPTIONS"
 
 
 def operator_samples(operators) -> list[tuple[type, int]]:
@@ -48,6 +54,21 @@ def offer_with(op: Op, lowering: Lowering, inputs, outputs, target, odd: bool):
     return lowering.offer(op, inputs, outputs, target, config=config, forced=True)
 
 
+@contextmanager
+def quick_builds():
+    """Kernels that are built meanwhile are not optimised, which takes a fourth of the time: for what runs on no such device by
+    default, so that only the meaning of its text is tested."""
+    before = os.environ.get(OPTIONS)
+    os.environ[OPTIONS] = "-cl-opt-disable"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OPTIONS]
+        else:
+            os.environ[OPTIONS] = before
+
+
 def run_offer(op: Op, offer, arrays, inputs, outputs, session) -> list[np.ndarray]:
     """Run one node with the given offer."""
     graph = Graph()
@@ -71,4 +92,4 @@ def check_close(got, expected, tolerance: float, what: str) -> None:
     assert error <= tolerance * scale, f"{what}: largest error {error:.3g} on a scale of {scale:.3g}"
 
 
-__all__ = ["LoweringError", "cases", "check_close", "offer_with", "operator_samples", "run_offer"]
+__all__ = ["LoweringError", "cases", "check_close", "offer_with", "operator_samples", "quick_builds", "run_offer"]

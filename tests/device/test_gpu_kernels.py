@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import cases, check_close, run_offer
+from harness import cases, check_close, quick_builds, run_offer
 
 import clnn
 from clnn import nn, optim
@@ -37,8 +38,16 @@ PRODUCTS = [(64, 132, 40), (100, 36, 700), (1, 520, 2100), (3, 40, 1500), (700, 
 
 @pytest.fixture(scope="module")
 def gpu(device_session):
+    """A target that makes lowerings choose kernels for GPUs."""
     target = device_session.target
     return replace(target, kind="gpu", compute_units=16, local_memory=min(target.local_memory, 48 << 10))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_quickly(device):
+    """CPUs need not optimise what is made for GPUs."""
+    with quick_builds() if device.facts.is_cpu else nullcontext():
+        yield
 
 
 def directions(stride, padding, dilation, groups, image, filters):
