@@ -204,6 +204,13 @@ def _refuse_narrow(op, inputs, outputs, target: Target) -> str | None:
     return "groups this narrow leave a matrix unit mostly idle" if op.groups > 1 and channels // op.groups < 4 else None
 
 
+def _refuse_scattered(op, inputs, outputs, target: Target) -> str | None:
+    """For dgrad, where the pixels of a product are apart in memory."""
+    if not target.is_cpu and op.stride[1] > 1 and outputs[0].strides[1] != 1:
+        return f"stores to pixels that are {op.stride[1]} apart waste the width of the memory"
+    return _refuse_narrow(op, inputs, outputs, target)
+
+
 def _refuse_turned(op, inputs, outputs, target: Target) -> str | None:
     width = inputs[0].shape[3]
     if not target.is_cpu:
@@ -248,7 +255,7 @@ DGRAD = (
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),
     Lowering("turned_gemm", _turned_dgrad, _refuse_turned, _planes_layouts),
-    Lowering("implicit_gemm", _implicit_dgrad, _refuse_narrow, _filter_layouts),
+    Lowering("implicit_gemm", _implicit_dgrad, _refuse_scattered, _filter_layouts),
     Lowering("col2im", _col2im, _refuse_narrow, _filter_layouts),
     Lowering("im2col", _im2col_dgrad, _refuse_narrow, _filter_layouts),
     Lowering("direct", _direct_dgrad, layouts=_filter_layouts),
