@@ -15,6 +15,7 @@ from ..target import Target
 from . import depthwise, direct_planes, strips, winograd
 from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
+from .tiles import turned
 
 #: pixels of a row from which on vectors are read along it
 LONG_ROW = 16
@@ -33,22 +34,13 @@ def _image(context: Context) -> _Image:
 
 def _turned_image(context: Context) -> _Image:
     """The same with its channels innermost, in scratch memory."""
-    spec = context.inputs[0]
-    n, c, h, w = spec.shape
-    context.check_workspace(spec.nbytes)
-    turned = context.scratch((n, h, w, c))
-    context.launch("pointwise/transpose", {"batch": n, "rows": h * w, "cols": c}, {"x": context.input(0)}, {"y": turned})
-    return _Image(spec.with_layout(NHWC), turned)
+    return _Image(context.inputs[0].with_layout(NHWC), turned(context, context.input(0)))
 
 
 def _filters(context: Context, image: _Image) -> Operand:
     """The filters of a product with an image, turned to (K, R, S, C/groups) where the product runs along channels."""
-    k, c, r, s = context.inputs[1].shape
-    if not channels_last(image.spec, (r, s)):
-        return context.input(1)
-    turned = context.scratch((k, r, s, c))
-    context.launch("pointwise/transpose", {"batch": k, "rows": r * s, "cols": c}, {"x": context.input(1)}, {"y": turned})
-    return turned
+    filters = context.input(1)
+    return turned(context, filters) if channels_last(image.spec, context.inputs[1].shape[2:]) else filters
 
 
 def _implicit_fprop(op, context: Context, image_of=_image) -> None:

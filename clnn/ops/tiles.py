@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..codegen.lowering import Context
+from ..codegen.lowering import Context, Operand
 from ..codegen.views import Digit, merge
 from ..errors import LoweringError
 
@@ -28,5 +28,23 @@ def transpose_tiles(context: Context, digits: Sequence[Digit]) -> None:
         raise LoweringError("has room for elements of four bytes")
     if min(rows.extent, cols.extent) < NARROW:
         raise LoweringError(f"fewer than {NARROW} rows or columns do not fill a tile")
-    context.launch("pointwise/transpose", {"batch": matrices, "rows": rows.extent, "cols": cols.extent},
-                   {"x": context.input(0)}, {"y": context.output(0)})
+    turn(context, context.input(0), context.output(0), matrices, rows.extent, cols.extent)
+
+
+def turn(context: Context, x: Operand, y: Operand, matrices: int, rows: int, cols: int) -> None:
+    """Launch the transposition of matrices that lie one after the other; ``rows`` and ``cols`` are the result's."""
+    context.launch("pointwise/transpose", {"batch": matrices, "rows": rows, "cols": cols}, {"x": x}, {"y": y})
+
+
+def turned(context: Context, x: Operand) -> Operand:
+    """A tensor (N, C, H, W) as (N, H, W, C) in scratch memory.
+
+    Raises:
+        LoweringError: if that is more than a lowering may ask for.
+    """
+    spec = context.spec(x)
+    n, c, h, w = spec.shape
+    context.check_workspace(spec.nbytes)
+    y = context.scratch((n, h, w, c))
+    turn(context, x, y, n, h * w, c)
+    return y

@@ -9,6 +9,7 @@ nothing is measured, weighs layouts, and shares out the tuner's time; a measured
 from __future__ import annotations
 
 import math
+from itertools import chain
 from types import SimpleNamespace
 
 from ..codegen.lowering import Launch, Offer
@@ -78,6 +79,10 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
     if any(_product(launch) is not None for launch in main):        # what stands beside a product only prepares or finishes it
         main = []
     tensors = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
+
+    def nbytes(operands) -> int:
+        return sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(operands))
+
     total = 0.0
     for launch in offer.launches:
         kernel = launch.kernel
@@ -88,9 +93,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, kernel.template, cpu)
-        moved = sum(tensors[operand.kind][operand.index].nbytes for operand in dict.fromkeys(launch.reads))
-        moved += _reached(launch) * sum(tensors[operand.kind][operand.index].nbytes
-                                        for operand in dict.fromkeys(operand for group in launch.stores for operand in group))
+        moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
                      moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu)))

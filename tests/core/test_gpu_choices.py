@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clnn.codegen.views import View, Window, matrix
-from clnn.ir import Graph, TensorSpec
+from clnn.ir import NHWC, ROW, Graph, TensorSpec
 from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul
 from clnn.ops.gemm import Gemm, choose_tile
 from clnn.passes.choose_lowerings import offer_for
@@ -47,6 +47,17 @@ def test_convolutions(layer):
     found = (chosen(op, x, w), chosen(Conv2dDgrad(**op.attributes(), size=(size, size)), y, w),
              chosen(Conv2dWgrad(**op.attributes(), window=(window, window)), x, y))
     assert found == CONVOLUTIONS[layer]
+
+
+@pytest.mark.parametrize("layout, lowering", [(ROW, "col2im"), (NHWC, "implicit_gemm")], ids=str)
+def test_strided_gradients_store_along_memory(layout, lowering):
+    op = Conv2d((2, 2), (0,) * 4)
+    x, w = TensorSpec((64, 256, 56, 56), layout=layout), TensorSpec((512, 256, 1, 1))
+    dy = op.infer(x, w)[0].with_layout(layout)
+    graph = Graph()
+    node = graph.append(Conv2dDgrad(**op.attributes(), size=(56, 56)), [graph.input(dy, "dy"), graph.input(w, "w")], (x,))
+    offer_for(node, GPU)
+    assert node.lowering == lowering
 
 
 @pytest.mark.parametrize("m, n, lowering", [(1, 4096, "vector"), (4096, 1, "vector"), (4, 4096, "vector"), (64, 4096, "tiled")])

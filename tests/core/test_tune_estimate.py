@@ -83,7 +83,7 @@ def test_more_work_takes_longer(target):
     layers = ([64, 64, 14, 3, 1, 1, 1], [64, 64, 28, 3, 1, 1, 1], [128, 64, 56, 3, 1, 1, 1])
     for kind in ("fprop", "dgrad", "wgrad"):
         found = [estimates(problem_of(kind, layer, "NCHW", 16), target, speeds) for layer in layers]
-        for name in set.intersection(*map(set, found)):     # short rows have a lowering of their own
+        for name in found[0].keys() - {"turned_gemm"}:      # which is for short rows only
             assert found[0][name] < found[1][name] < found[2][name], name
 
 

@@ -102,7 +102,6 @@ def test_fprop_views(case, layout):
 @pytest.mark.parametrize("case", SHAPES, ids=str)
 def test_dgrad_views(case, layout):
     op, x, w, y = tensors(*case, layout)
-    stride = op.stride
     rng = np.random.default_rng(1)
     gradient, filters = rng.integers(-4, 5, y.shape).astype(np.float64), rng.integers(-4, 5, w.shape).astype(np.float64)
     direction = Conv2dDgrad(**op.attributes(), size=x.shape[2:])
@@ -120,9 +119,10 @@ def test_dgrad_views(case, layout):
         assert not wanted[where].any()
         seen.append(where)
     assert sorted(np.concatenate(seen)) == list(range(x.size)), "every pixel is written once"
-    if stride == (1, 1):
-        full = in_depth(covering(op, gradient, w.shape[0], w.shape[2:], *x.shape[2:], 0), y, w.shape[2:])
-        np.testing.assert_array_equal(products[0].b.gather(y.to_physical(gradient)), full)
+    if op.stride == (1, 1):
+        for g in range(op.groups):
+            full = in_depth(covering(op, gradient, w.shape[0], w.shape[2:], *x.shape[2:], g), y, w.shape[2:])
+            np.testing.assert_array_equal(products[0].b.gather(y.to_physical(gradient), g), full)
     else:
         depths = sum(gemm.a.shape[1] for gemm in products)
         assert depths == w.shape[0] // op.groups * w.shape[2] * w.shape[3], "every filter element belongs to one product"

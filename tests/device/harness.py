@@ -55,9 +55,12 @@ def offer_with(op: Op, lowering: Lowering, inputs, outputs, target, odd: bool):
 
 
 @contextmanager
-def quick_builds():
-    """Kernels that are built meanwhile are not optimised, which takes a fourth of the time: for what runs on no such device by
+def quick_builds(target, when=True):
+    """On CPUs, kernels that are built meanwhile are not optimised, which takes a fourth of the time: for what runs on no CPU by
     default, so that only the meaning of its text is tested."""
+    if not (target.is_cpu and when):
+        yield
+        return
     before = os.environ.get(OPTIONS)
     os.environ[OPTIONS] = "-cl-opt-disable"
     try:

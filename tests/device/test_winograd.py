@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 from harness import quick_builds, run_offer
@@ -124,7 +122,7 @@ def test_depthwise_in_other_configurations(shape, direction, layout, device_sess
     expected = op.reference(*(a.astype(np.float64) for a in arrays))
     inputs, outputs = in_layout(op, inputs, outputs, layout)
     for conf in (None, OTHER, {"parts": 2}):
-        with quick_builds() if conf else nullcontext():
+        with quick_builds(device_session.target, conf):
             computed = compute(op, "depthwise", inputs, outputs, arrays, device_session, conf)
         for got, wanted in zip(computed, expected, strict=True):
             assert rms(got, wanted) < 1e-6
@@ -178,4 +176,19 @@ def test_tails_are_fused(name, w, groups, device):
         return [output, *gradients]
 
     for got, expected in zip(by(name), by("direct"), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_tails_follow_gradients_of_several_products(side, device):
+    x, weights = normal([TensorSpec((2, 12, 11, 13)), TensorSpec((16, 12, side, side))])
+
+    def network(x, weights):
+        return ops.conv2d(ops.relu(x), weights, stride=2, padding=side // 2)
+
+    def by(lowering):
+        with config.override(lowering={"Conv2dDgrad": lowering}):
+            return clnn.vjp(network, x, weights, device=device)[1]
+
+    for got, expected in zip(by("implicit_gemm"), by("direct"), strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
