@@ -59,9 +59,13 @@ def choose_channels(p: SimpleNamespace, target: Target) -> dict[str, int]:
     if target.is_cpu:
         vector = next(v for v in (16, 8, 4, 2, 1) if _fits(v, p))
         return {"VECTOR": vector, "LANES": 1, "CHANNELS": 1}
-    items = 256 if p.span * p.inner >= 2048 else 64
-    across = 1 if p.inner > 1 else next((c for c in (32, 16, 8) if c <= p.C), 1)
+    items, across = 256 if p.span * p.inner >= 2048 else 64, channels_across(p.C, p.inner)
     return {"VECTOR": 1, "LANES": items // across, "CHANNELS": across}
+
+
+def channels_across(channels: int, inner: int) -> int:
+    """Channels of a work-group other than a CPU's: neighbours in memory, if their elements are."""
+    return 1 if inner > 1 else next((c for c in (32, 16, 8) if c <= channels), 1)
 
 
 def channel_blocks(p: SimpleNamespace, t: SimpleNamespace) -> int:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..codegen.channels import channel_problem
 from ..codegen.expr import add, arg, call
-from ..codegen.lowering import Context, Lowering, same_layouts
+from ..codegen.lowering import Lowering, same_layouts
 from ..errors import ArgumentError, ShapeError
 from ..ir import NHWC, ROW, Graph, Op, Sample, TensorSpec, Value, Variable
 from ..ir.op import normal, positive
+from .norm_lowerings import HELD, HELD_PAIRS, emit_forward, emit_forward_held, emit_gradient, emit_gradient_held, refuse_held
 from .pointwise import pointwise, require_float
 from .shape import reshape
 from .tracing import Tensor, apply, as_value, graph_of
@@ -78,7 +78,9 @@ class BatchNorm(Op):
 
     @property
     def lowerings(self):
-        return (Lowering("parts", emit_forward, layouts=same_layouts(ROW, NHWC)),)
+        layouts = same_layouts(ROW, NHWC)
+        return (Lowering("held", emit_forward_held, refuse_held(HELD), layouts),
+                Lowering("parts", emit_forward, layouts=layouts))
 
     @classmethod
     def samples(cls):
@@ -124,56 +126,15 @@ class BatchNormGrad(Op):
 
     @property
     def lowerings(self):
-        return (Lowering("parts", emit_gradient, layouts=same_layouts(ROW, NHWC)),)
+        layouts = same_layouts(ROW, NHWC)
+        return (Lowering("held", emit_gradient_held, refuse_held(HELD_PAIRS), layouts),
+                Lowering("parts", emit_gradient, layouts=layouts))
 
     @classmethod
     def samples(cls):
         f = TensorSpec
         return [Sample(cls(1e-5), (f(s), f(s), f(s[1:2]), f(s[1:2]), f(s[1:2])), {3: positive}, differentiable=False)
                 for s in ((7, 2, 13, 11), (3, 5, 4, 7), (2, 16, 3, 3), (40, 7), (600, 16), (1, 3, 5, 1))]
-
-
-def emit_forward(op: BatchNorm, context: Context) -> None:
-    """Statistics of the parts; their join; the normalisation.
-
-    The last launch reads the mean and the slope from scratch: a tail on the outputs may have replaced them.
-    """
-    x = context.inputs[0]
-    problem = channel_problem(x, context.target)
-    channels, parts, inner = problem["C"], problem["parts"], problem["inner"]
-    means, squares = context.scratch((parts, channels)), context.scratch((parts, channels))
-    center, slope = context.scratch((channels,)), context.scratch((channels,))
-    context.launch("norm/statistics", problem, {"x": context.input(0)}, {"means": means, "squares": squares})
-    last = problem["outer"] - problem["span"] * (parts - 1)
-    context.launch("norm/join_statistics",
-                   {"C": channels, "parts": parts, "size": problem["span"] * inner, "last": last * inner, "eps": op.eps},
-                   {"means": means, "squares": squares, "gamma": context.input(1)},
-                   {"mean": context.output(1), "var": context.output(2), "center": center, "slope": slope})
-    context.launch("norm/apply", {"C": channels, "outer": problem["outer"], "inner": inner},
-                   {"x": context.input(0), "center": center, "slope": slope, "offset": context.input(2)},
-                   {"y": context.output(0)})
-
-
-def emit_gradient(op: BatchNormGrad, context: Context) -> None:
-    """Sums of the parts; their join; the gradient of x.
-
-    Only the first launch reads gamma, so that the second may overwrite it with the updated weight.
-    """
-    x = context.inputs[1]
-    problem = channel_problem(x, context.target)
-    channels, parts = problem["C"], problem["parts"]
-    sums, dots = context.scratch((parts, channels)), context.scratch((parts, channels))
-    scale, slope, offset = (context.scratch((channels,)) for _ in range(3))
-    dy, x_in, mean, var, gamma = map(context.input, range(5))
-    context.launch("norm/gradient_sums", problem | {"eps": op.eps},
-                   {"dy": dy, "x": x_in, "mean": mean, "var": var, "gamma": gamma},
-                   {"sums": sums, "dots": dots, "scale": scale})
-    context.launch("norm/join_gradient", {"C": channels, "parts": parts, "count": x.size // channels, "eps": op.eps},
-                   {"sums": sums, "dots": dots, "var": var, "scale": scale},
-                   {"dgamma": context.output(1), "dbeta": context.output(2), "slope": slope, "offset": offset})
-    context.launch("norm/apply", {"C": channels, "outer": problem["outer"], "inner": problem["inner"]},
-                   {"x": x_in, "center": mean, "slope": slope, "offset": offset, "dy": dy, "scale": scale},
-                   {"y": context.output(0)})
 
 
 # -- the function -------------------------------------------------------------------------------------------------------

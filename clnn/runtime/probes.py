@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,23 +16,37 @@ from ..config import config
 from ..target import Target
 from .opencl import cl
 
-#: feature -> (source, expected result); every kernel is called ``probe`` and writes 64 floats, in one work-group of 64
-PROBES: dict[str, tuple[str, np.ndarray]] = {
-    "fp16": (
+
+class Probe(NamedTuple):
+    """A kernel called ``probe`` that writes 64 floats, and what they must be.
+
+    Behind the 64 floats lie :data:`SPARE` more, zeros at first, for its own use. It runs in one work-group of ``items``, or
+    ``everywhere`` in as many as there are compute units.
+    """
+
+    source: str
+    expected: np.ndarray
+    items: int = 64
+    everywhere: bool = False
+
+
+SPARE = 128
+PROBES: dict[str, Probe] = {
+    "fp16": Probe(
         """
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 __kernel void probe(__global float* y) { int i = get_local_id(0); half h = (half)i; y[i] = (float)(h * (half)0.5f + (half)1.0f); }
 """,
         np.arange(64) * 0.5 + 1,
     ),
-    "fp64": (
+    "fp64": Probe(
         """
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 __kernel void probe(__global float* y) { int i = get_local_id(0); double d = 1.0 + i * 1e-12; y[i] = (float)((d - 1.0) * 1e12); }
 """,
         np.round((1.0 + np.arange(64) * 1e-12 - 1.0) * 1e12, 6),
     ),
-    "subgroups": (
+    "subgroups": Probe(
         """
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 __kernel void probe(__global float* y)
@@ -40,6 +55,29 @@ __kernel void probe(__global float* y)
 }
 """,
         np.ones(64),
+    ),
+    # As many work-groups of 512 items that hold 32 numbers each as there are compute units run at a time: they wait for each
+    # other, though not for ever.
+    "resident": Probe(
+        """
+__kernel void probe(__global float* y)
+{
+    volatile __global int* arrived = (volatile __global int*)(y + 64);
+    const int item = get_local_id(0), groups = get_num_groups(0);
+    float held[32], sum = 0.0f;
+    for (int i = 0; i < 32; ++i) held[i] = y[65 + (item + 3 * i) % 32];
+    if (item == 0) {
+        atomic_inc(arrived);
+        for (int tries = 0; atomic_or(arrived, 0) < groups && tries < (1 << 16); ++tries);
+    }
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    for (int i = 0; i < 32; ++i) sum += held[i] * i;
+    if (get_group_id(0) == 0 && item < 64) y[item] = (atomic_or(arrived, 0) == groups) + sum;
+}
+""",
+        np.ones(64),
+        items=512,
+        everywhere=True,
     ),
 }
 
@@ -57,22 +95,23 @@ def _silent():
         os.close(sink)
 
 
-def _works(handle, source: str, expected: np.ndarray) -> bool:
+def _works(handle, probe: Probe) -> bool:
     api = cl()
     try:
         context = api.Context([handle])
         queue = api.CommandQueue(context)
-        program = api.Program(context, source).build(options=["-cl-std=CL2.0"] if "sub_group" in source else [])
-        result = np.full(64, np.nan, np.float32)
-        buffer = api.Buffer(context, api.mem_flags.READ_WRITE, result.nbytes)
+        program = api.Program(context, probe.source).build(options=["-cl-std=CL2.0"] if "sub_group" in probe.source else [])
+        result = np.concatenate([np.full(64, np.nan, np.float32), np.zeros(SPARE, np.float32)])
+        buffer = api.Buffer(context, api.mem_flags.READ_WRITE | api.mem_flags.COPY_HOST_PTR, hostbuf=result)
         kernel = api.Kernel(program, "probe")
         kernel.set_args(buffer)
-        api.enqueue_nd_range_kernel(queue, kernel, (64,), (64,))
+        groups = handle.max_compute_units if probe.everywhere else 1
+        api.enqueue_nd_range_kernel(queue, kernel, (probe.items * groups,), (probe.items,))
         api.enqueue_copy(queue, result, buffer)
         queue.finish()
     except (api.Error, RuntimeError):
         return False
-    return bool(np.allclose(result, expected, rtol=1e-4))
+    return bool(np.allclose(result[:64], probe.expected, rtol=1e-4))
 
 
 def _store() -> Path:
@@ -89,12 +128,13 @@ def _recorded() -> dict[str, list[str]]:
 
 def probe(handle, facts: Target) -> frozenset[str]:
     """The features that work on this device; remembered by device, driver and probe text."""
-    text = repr((facts.platform, facts.version, facts.name, facts.driver, sorted((k, v[0]) for k, v in PROBES.items())))
+    sources = sorted((name, probe.source) for name, probe in PROBES.items())
+    text = repr((facts.platform, facts.version, facts.name, facts.driver, sources))
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     recorded = _recorded()
     if key not in recorded:
         with _silent():
-            recorded[key] = sorted(name for name, (source, expected) in PROBES.items() if _works(handle, source, expected))
+            recorded[key] = sorted(name for name, probe in PROBES.items() if _works(handle, probe))
         _save(recorded)
     return frozenset(recorded[key])
 

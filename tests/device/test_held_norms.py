@@ -1,0 +1,137 @@
+"""Batch normalisation that reads memory once: groups that hold a part each and hand on what it sums up to, also where a device
+does not run all of them at a time, as CPUs do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import check_close, run_offer
+
+from clnn import ops
+from clnn.codegen.expr import arg
+from clnn.codegen.held import SIZES, default_size
+from clnn.codegen.lowering import Tail, attach_tails
+from clnn.errors import LoweringError
+from clnn.ir import NHWC, ROW, Graph, TensorSpec, Variable
+from clnn.plan import make_plan
+from clnn.plan.schedule import overwrites_in_place
+from clnn.runtime import Executable
+from clnn.target import GENERIC_CPU, GENERIC_GPU
+
+FORWARD, GRADIENT = ops.BatchNorm(1e-5), ops.BatchNormGrad(1e-5)
+GPU = replace(GENERIC_GPU, features=frozenset({"resident"}), compute_units=132)
+
+
+def held(op):
+    return next(lowering for lowering in op.lowerings if lowering.name == "held")
+
+
+def specs(op, shape, layout=ROW):
+    image, vector = TensorSpec(shape, layout=layout), TensorSpec(shape[1:2])
+    inputs = (image, vector, vector) if op is FORWARD else (image, image, vector, vector, vector)
+    return inputs, (image, vector, vector)
+
+
+def arrays_for(op, shape, mean: float = 0.0):
+    rng = np.random.default_rng(3)
+    x, gamma, beta = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[1:2], shape[1:2]))
+    x += np.float32(mean)
+    if op is FORWARD:
+        return [x, gamma, beta]
+    wide = x.astype(np.float64)
+    return [rng.standard_normal(shape).astype(np.float32), x, wide.mean((0, 2, 3)).astype(np.float32),
+            wide.var((0, 2, 3)).astype(np.float32), gamma]
+
+
+@pytest.mark.parametrize("op", [FORWARD, GRADIENT], ids=["forward", "gradient"])
+@pytest.mark.parametrize("shape, layout, size, vector, parts", [
+    ((32, 2, 28, 28), ROW, "64x4", 4, 98),         # joined in three steps, the second of which is not full
+    ((9, 3, 30, 31), ROW, "64x8", 2, 17),          # the last part is not full
+    ((5, 3, 7, 7), ROW, "64x4", 1, 1),
+    ((4, 40, 9, 9), NHWC, "64x4", 1, 41),          # two blocks of channels, the second not full
+    ((3, 24, 5, 5), NHWC, "128x8", 1, 2),
+])
+def test_agrees_with_the_reference(op, shape, layout, size, vector, parts, device_session):
+    inputs, outputs = specs(op, shape, layout)
+    arrays = arrays_for(op, shape)
+    offer = held(op).offer(op, inputs, outputs, GPU, {"size": size, "VECTOR": vector}, forced=True)
+    assert offer.launches[-1].kernel.p.parts == parts and len(offer.launches) == (1 if parts == 1 else 2)
+    got = run_offer(op, offer, arrays, inputs, outputs, device_session)
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))
+    for number, (g, e) in enumerate(zip(got, expected, strict=True)):
+        check_close(g, e, 1e-5, f"output {number}")
+    again = run_offer(op, offer, arrays, inputs, outputs, device_session)
+    assert all(np.array_equal(g, a) for g, a in zip(got, again, strict=True)), "who sums up a part must not matter"
+
+
+def test_a_large_mean_costs_no_accuracy(device_session):
+    shape = (16, 2, 15, 16)
+    inputs, outputs = specs(FORWARD, shape)
+    arrays = arrays_for(FORWARD, shape, 1000.0)
+    offer = held(FORWARD).offer(FORWARD, inputs, outputs, GPU, {"size": "64x8"}, forced=True)
+    got = run_offer(FORWARD, offer, arrays, inputs, outputs, device_session)
+    for number, (g, e) in enumerate(zip(got, FORWARD.reference(*(a.astype(np.float64) for a in arrays)), strict=True)):
+        check_close(g, e, 1e-4, f"output {number}")
+
+
+@pytest.mark.parametrize("size", ["64x4", "512x16"])
+def test_the_weight_may_be_overwritten_by_its_update(size, device_session):
+    """With several parts, some groups still need the weight when its update is stored."""
+    shape = (12, 3, 16, 16)
+    inputs, outputs = specs(GRADIENT, shape)
+    arrays = arrays_for(GRADIENT, shape)
+    gamma = Variable(arrays[4].copy(), "gamma")
+    graph = Graph()
+    old = graph.variable(gamma)
+    values = [graph.input(spec, f"x{i}") for i, spec in enumerate(inputs[:4])]
+    node = graph.append(GRADIENT, [*values, old, old], outputs)
+    offer = held(GRADIENT).offer(GRADIENT, inputs, outputs, GPU, {"size": size}, forced=True)
+    tail = Tail((arg(1) - arg(0) * 0.1,), (inputs[4],), (inputs[4],))
+    node.offer, node.lowering = attach_tails(offer, {1: tail}, len(inputs), len(outputs)), "held"
+    graph.outputs, graph.updates = [node.outputs[0]], {old: node.outputs[1]}
+    assert overwrites_in_place(old, node.outputs[1])
+    executable = Executable(make_plan(graph, device_session.target), device_session)
+    wide = [a.astype(np.float64) for a in arrays]
+    for _ in range(3):
+        for value, array in zip(values, arrays, strict=False):
+            executable.write(value.name, array)
+        executable.run()
+        dx, dgamma, _ = GRADIENT.reference(*wide)
+        check_close(executable.read(node.outputs[0]), dx, 1e-5, "gradient of x")
+        wide[4] = wide[4] - 0.1 * dgamma
+        check_close(device_session.pull(gamma), wide[4], 1e-5, "the updated weight")
+    device_session.release([gamma])
+
+
+@pytest.mark.parametrize("shape, target, reason", [
+    ((64, 64, 56, 56), GENERIC_CPU, "a CPU runs a work-group from start to end"),
+    ((64, 64, 56, 56), GPU.without("resident"), "needs the feature resident"),
+    ((64, 2, 512, 512), GPU, "a channel needs 1024 groups that hold it, of which 132 run at a time"),
+    ((64, 64, 56, 56), GPU, None),
+    ((16, 64, 7, 7), GPU.without("resident"), None),        # one group holds a whole channel
+])
+def test_refusals_say_why(shape, target, reason):
+    inputs, outputs = specs(FORWARD, shape)
+    if reason is None:
+        assert held(FORWARD).offer(FORWARD, inputs, outputs, target).launches
+    else:
+        with pytest.raises(LoweringError) as caught:
+            held(FORWARD).offer(FORWARD, inputs, outputs, target)
+        assert reason in caught.value.what
+
+
+def test_groups_are_as_small_as_may_be():
+    assert default_size(512, 64, 49, 32, GPU) == (256, 16)          # the first that holds a channel of 3136
+    assert default_size(256, 64, 3136, 32, GPU) == (256, 16)        # 49 parts
+    assert default_size(64, 64, 12544, 32, GPU) == (512, 32)        # 49 parts
+    assert default_size(64, 64, 12544, 16, GPU) == SIZES[-2]        # 98 parts, with two tensors held
+
+
+def test_no_size_needs_more_groups_than_run_at_a_time():
+    inputs, outputs = specs(FORWARD, (64, 64, 112, 112))
+    (size,) = held(FORWARD).offer(FORWARD, inputs, outputs, GPU).choices
+    assert size.values == ("512x16", "512x32")
+    with pytest.raises(LoweringError, match="the choice size cannot be '64x4' here"):
+        held(FORWARD).offer(FORWARD, inputs, outputs, GPU, {"size": "64x4"})
