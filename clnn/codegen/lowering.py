@@ -43,6 +43,10 @@ class Choice(NamedTuple):
     values: tuple
 
 
+#: choices that follow from the sizes of the tensors and so fit no others, by the first word of their names
+SIZED = ("splits", "parts", "size")
+
+
 @dataclass(frozen=True)
 class Launch:
     """One kernel with the tensors bound to its parameters: ``reads`` in order, then per store its operands and outputs."""

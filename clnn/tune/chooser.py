@@ -66,7 +66,7 @@ def _take(node: Node, found: Found, session: Session, offers: dict[Problem, Offe
     if found.default and node.lowering == found.lowering:
         node.note = found.why
         return
-    if found.aged and found.lowering != node.lowering:      # what is chosen unmeasured may not have been there, or not so fast
+    if not found.met(node.lowering):        # what is chosen unmeasured was not there, or not so fast
         node.refusals.append((f"{found.lowering} as tuned", "was measured when kernels were others"))
         return
     problem = problem_of(node)

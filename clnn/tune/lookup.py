@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..codegen.lowering import SIZED
 from ..target import Target
 from .problem import Problem, distance
 from .store import Results, current, device_facts, open_store, shipped, store_path
@@ -21,7 +22,8 @@ GAIN = 1.05
 @dataclass(frozen=True)
 class Found:
     """A choice with its grounds. ``exact``: this very problem, device, driver and templates, by a search that was finished.
-    ``aged``: templates have changed since."""
+    ``aged``: templates have changed since. ``lowerings``: those that the operator had when it was measured, where that is
+    known."""
 
     lowering: str
     config: dict
@@ -31,6 +33,11 @@ class Found:
     exact: bool
     aged: bool
     why: str
+    lowerings: tuple[str, ...] = ()
+
+    def met(self, lowering: str | None) -> bool:
+        """Whether the search could compare with a lowering as it is now."""
+        return lowering == self.lowering or (not self.aged and (not self.lowerings or lowering in self.lowerings))
 
 
 def find(problem: Problem, target: Target) -> Found | None:
@@ -138,16 +145,17 @@ def _nearest(sizes: list[int], name: str, target: Target,
 
 
 def _from_afar(record: dict, note: str, what: str) -> Found | None:
-    """What was best for other sizes, if it was much better than the default there."""
+    """What was best for other sizes, if it was much better than the default there, without what follows from the sizes."""
     if record["default"] or record["seconds"] * GAIN > record["default_seconds"]:
         return None
     shapes, there = " ".join(record["problem"]["inputs"][:2]), times(record["seconds"], record["default_seconds"])
-    return _found(record, False, f"of the nearest sizes measured{what}{note}, {shapes}: there {there}")
+    config = {name: value for name, value in record["config"].items() if name.split()[0] not in SIZED}
+    return _found(record | {"config": config}, False, f"of the nearest sizes measured{what}{note}, {shapes}: there {there}")
 
 
 def _found(record: dict, exact: bool, why: str) -> Found:
     return Found(record["lowering"], record["config"], record["default"], record["seconds"], record["default_seconds"], exact,
-                 not current(record), why)
+                 not current(record), why, tuple(record.get("lowerings", ())))
 
 
 def known_at_all() -> bool:

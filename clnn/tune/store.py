@@ -226,7 +226,8 @@ def make_record(kind: str, problem: Problem, target: Target, candidate: Candidat
     return {"version": VERSION, "kind": kind, "key": problem.key, "family": problem.family, "problem": problem.description,
             "sizes": problem.sizes, "kin": problem.kin, "kin_sizes": problem.kin_sizes,
             "device": device_facts(target), "lowering": candidate.lowering, "config": candidate.config,
-            "templates": digests(templates), "default": default, "seconds": seconds, **more}
+            "lowerings": [lowering.name for lowering in problem.op.lowerings], "templates": digests(templates),
+            "default": default, "seconds": seconds, **more}
 
 
 def current(record: Mapping) -> bool:

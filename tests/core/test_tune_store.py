@@ -172,6 +172,13 @@ def test_nearest_sizes_are_taken_where_they_gained(user_store):
     assert find(matmul_problem(16, 16, 1030), GENERIC_GPU) is None
 
 
+def test_what_follows_from_sizes_is_not_carried_over(user_store):
+    config = {"gemm/tiled": {"BM": 32}, "splits": 1, "splits 2": 4, "prepack": "none"}
+    user_store.append(record(matmul_problem(256, 64, 64)) | {"config": config})
+    assert find(matmul_problem(256, 64, 64), GENERIC_GPU).config == config
+    assert find(matmul_problem(192, 64, 64), GENERIC_GPU).config == {"gemm/tiled": {"BM": 32}, "prepack": "none"}
+
+
 def test_a_search_broken_off_is_of_use(user_store):
     problem = matmul_problem(64, 64, 64)
     user_store.append(record(kind="trial", seconds=1e-3, block=16))

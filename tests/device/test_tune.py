@@ -156,13 +156,14 @@ def test_a_stored_choice_that_does_not_apply_falls_back_and_says_why(device_sess
     assert "choice splits cannot be 3" in graph.nodes[0].refusals[-1][1]
 
 
-def test_older_kernels_do_not_change_the_lowering(device_session, store):
+@pytest.mark.parametrize("older", [{"templates": {"gemm/simple": "0" * 12}}, {"lowerings": ["simple"]}], ids=["text", "list"])
+def test_what_is_older_does_not_change_the_lowering(older, device_session, store):
     """A way that is chosen unmeasured may be newer than the measurement."""
     space = Space(matmul(), device_session.target)
     pretend(store, space, space.candidate("simple", {}), device_session.target)
     record = next(iter(store.results()))
     store.path.unlink()
-    store.append(record | {"templates": {"gemm/simple": "0" * 12}})
+    store.append(record | older)
     graph = graph_of(device_session, clnn.ops.matmul, (24, 64), (64, 40))
     before = graph.nodes[0].offer
     apply_choices(graph, device_session, "lookup")
