@@ -97,6 +97,8 @@ def lie(gemm: Gemm) -> str:
 RESIDENT, STARVED = 320, 0.35
 #: the same where operands are gathered: places are computed while others multiply
 RESIDENT_GATHERING, STARVED_GATHERING = 2000, 0.13
+#: items of a compute unit below which a product that gathers does nothing but wait
+AWAKE_GATHERING = 256
 #: what beginning and ending a tile takes, in steps of depth, and for each element of a block, which is as much again for each
 #: tensor that is read where C is stored
 BEGIN, END, TAIL = 25, 0.6, 1.3
@@ -131,6 +133,8 @@ def choose_tile(gemm: Gemm, target: Target, tail: int = 0) -> tuple[dict[str, in
                 break
             rounds = -(-tiles * splits // target.compute_units)
             speed = tile.speeds[how] * min(1.0, rounds / wanted) ** starved
+            if how == "window":
+                speed *= min(1.0, rounds * area / block / AWAKE_GATHERING)
             end = END * block * (1 + TAIL * tail if splits == 1 else 1)
             cost = rounds * area * (depth + BEGIN + end) / speed
             if splits > 1:  # each partial product is written and read once more, and joining them is one more launch

@@ -77,6 +77,16 @@ def test_tiles_of_flat_products_keep_every_unit_busy(m, n, k, share):
     assert splits == 1 or k // splits >= 128
 
 
+def test_products_that_gather_are_split_until_units_are_awake():
+    """512 channels of 64 images of 4 × 4, windows of 3 × 3 over 256 channels: tiles that just cover the units let them wait."""
+    m, n, k = 512, 1024, 2304
+    b = matrix(k, n, n, 1)
+    gathered = View(b.rows, b.cols, Window(n, k, 1, 1))
+    tile, splits = choose_tile(Gemm(matrix(m, k, k, 1), gathered, matrix(m, n, n, 1)), GPU)
+    items = -(-m // tile["BM"]) * -(-n // tile["BN"]) * splits * tile["BM"] // tile["TM"] * tile["BN"] // tile["TN"]
+    assert splits > 1 and items >= 200 * GPU.compute_units
+
+
 MEASURED_TILES = json.loads((Path(__file__).parent / "measured_tiles.json").read_text())["problems"]
 
 
