@@ -17,6 +17,8 @@ NEAR = 3.0
 ALIKE = 2.0
 #: what the nearest sizes, or an unfinished search, must have gained for their choice to be taken
 GAIN = 1.05
+#: octaves by which what was measured with other tails counts as farther
+OTHER_TAILS = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ def find(problem: Problem, target: Target) -> Found | None:
         return None
     if (found := _same(problem, target, own, given) or _unfinished(problem, target, own)) is not None:
         return found
+    near = []
     for sizes, name, what in ((problem.sizes, "sizes", ""), (problem.kin_sizes, "kin_sizes", " with other tails")):
         sources = [(source.by_kin.get(problem.kin, ()) if what else source.by_family.get(problem.family, ()), source is given)
                    for source in (own, given)]
-        if (record := _nearest(sizes, name, target, sources)) is not None:
-            return _from_afar(record[0], record[1], what)
-    return None
+        if (found := _nearest(sizes, name, target, sources)) is not None:
+            (rank, away), record, note = found
+            near.append((rank, away + (OTHER_TAILS if what else 0.0), record, note, what, away == 0))
+    return _from_afar(*min(near, key=lambda entry: entry[:2])[2:]) if near else None
 
 
 def fastest(problem: Problem, target: Target) -> float | None:
@@ -131,8 +135,9 @@ def _unfinished(problem: Problem, target: Target, own: Results) -> Found | None:
 
 
 def _nearest(sizes: list[int], name: str, target: Target,
-             sources: list[tuple[Iterable[dict], bool]]) -> tuple[dict, str] | None:
-    """The record of the nearest sizes that are near enough, and how far its device is; ``name`` is its field of sizes."""
+             sources: list[tuple[Iterable[dict], bool]]) -> tuple[tuple[int, float], dict, str] | None:
+    """How far the device and the sizes are of the record of the nearest sizes that are near enough, the record, and what to say
+    of its device; ``name`` is its field of sizes."""
     best = None
     for records, from_shipped in sources:
         for record in records:
@@ -141,15 +146,15 @@ def _nearest(sizes: list[int], name: str, target: Target,
                 continue
             if best is None or (standing[0], away) <= best[0]:       # the later of two that are equally near
                 best = ((standing[0], away), record, standing[1])
-    return None if best is None else best[1:]
+    return best
 
 
-def _from_afar(record: dict, note: str, what: str) -> Found | None:
-    """What was best for other sizes, if it was much better than the default there, without what follows from the sizes."""
+def _from_afar(record: dict, note: str, what: str, same_sizes: bool) -> Found | None:
+    """What was best for other sizes, if it was much better than the default there, without what follows from those."""
     if record["default"] or record["seconds"] * GAIN > record["default_seconds"]:
         return None
     shapes, there = " ".join(record["problem"]["inputs"][:2]), times(record["seconds"], record["default_seconds"])
-    config = {name: value for name, value in record["config"].items() if name.split()[0] not in SIZED}
+    config = {name: value for name, value in record["config"].items() if same_sizes or name.split()[0] not in SIZED}
     return _found(record | {"config": config}, False, f"of the nearest sizes measured{what}{note}, {shapes}: there {there}")
 
 

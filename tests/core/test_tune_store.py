@@ -179,6 +179,17 @@ def test_what_follows_from_sizes_is_not_carried_over(user_store):
     assert find(matmul_problem(192, 64, 64), GENERIC_GPU).config == {"gemm/tiled": {"BM": 32}, "prepack": "none"}
 
 
+def test_the_same_sizes_with_other_tails_are_nearer_than_other_sizes(user_store):
+    base, tail = matmul_problem(64, 64, 64), Map(exprs=(arg(0) + arg(1),))
+    other = Problem(Fused(base.op, ((0, tail),), (1,), 2), (*base.inputs, base.outputs[0]), base.outputs)
+    config = {"gemm/tiled": {"BM": 32}, "splits": 2}
+    user_store.append(record(other) | {"config": config})
+    user_store.append(record(matmul_problem(256, 64, 64), block=16, default=True, default_seconds=1e-3))
+    found = find(base, GENERIC_GPU)
+    assert found.config == config and "with other tails" in found.why
+    assert find(matmul_problem(240, 64, 64), GENERIC_GPU) is None
+
+
 def test_a_search_broken_off_is_of_use(user_store):
     problem = matmul_problem(64, 64, 64)
     user_store.append(record(kind="trial", seconds=1e-3, block=16))
@@ -243,11 +254,11 @@ def relu(m: int) -> Problem:
     return Problem(op, plain.inputs, plain.outputs)
 
 
-def test_what_was_measured_with_other_tails_is_the_last_resort(user_store):
+def test_what_was_measured_with_other_tails_counts_as_half_an_octave_farther(user_store):
     user_store.append(record(matmul_problem(64, 64, 64)))
     found = find(relu(64), GENERIC_GPU)
     assert not found.exact and "with other tails" in found.why
-    user_store.append(record(relu(128), block=16))
+    user_store.append(record(relu(72), block=16))
     assert find(relu(64), GENERIC_GPU).config["gemm/tiled"]["BM"] == 16
     user_store.append(record(relu(32), default=True, default_seconds=1e-3))
     assert find(relu(32), GENERIC_GPU).default and find(relu(33), GENERIC_GPU) is None
