@@ -9,7 +9,7 @@ from ..config import config
 from ..errors import DeviceError
 from ..target import Target
 from .opencl import INSTALL, cl
-from .pocl import PLATFORM, correct_cpu
+from .pocl import PLATFORM, correct_cpu, vector_width
 from .probes import probe
 
 #: names by which users know a platform that calls itself otherwise
@@ -58,7 +58,7 @@ def _facts(platform, device) -> Target:
         max(device.mem_base_addr_align // 8, 128),
         frozenset(),
         bool(device.host_unified_memory),
-        device.native_vector_width_float,
+        vector_width(device.native_vector_width_float, corrected),
     )
 
 

@@ -35,6 +35,9 @@ NAMES = (
     ("haswell", {"avx2", "fma", "bmi2", "f16c"}),
     ("x86-64", {"sse2"}),
 )
+#: floats in a register of CPUs that may be asked for where the processor has wider ones
+WIDTHS = {"haswell": 8, "broadwell": 8, "skylake": 8, "znver1": 8, "znver2": 8, "znver3": 8, "x86-64-v3": 8, "x86-64-v2": 4,
+          "x86-64": 4}
 LONGEST = 23        # characters that fit where malloc put "generic" or "znver3": its smallest piece holds 24 bytes
 STRUCT_BYTES = 2048  # how much of the device's structure is searched
 
@@ -67,6 +70,11 @@ def correct_cpu(platform, device) -> str | None:
     if suitable is None or not (wished or needs_correction(current.group(1), suitable)):
         return None
     return suitable if _replace(device.int_ptr, current.group(1), suitable) else None
+
+
+def vector_width(native: int, corrected: str | None) -> int:
+    """Floats in a register of the CPU that is compiled for, which may be narrower than the processor's."""
+    return min(native, WIDTHS.get(corrected or "", native))
 
 
 def _flags() -> set[str]:

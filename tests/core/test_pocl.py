@@ -12,7 +12,7 @@ import pytest
 from clnn.config import config
 from clnn.errors import ArgumentError, BuildError
 from clnn.runtime import pocl, program
-from clnn.runtime.pocl import LONGEST, STRUCT_BYTES, _replace, correct_cpu, needs_correction, suitable_name
+from clnn.runtime.pocl import LONGEST, STRUCT_BYTES, _replace, correct_cpu, needs_correction, suitable_name, vector_width
 
 AVX512 = {"sse2", "avx2", "fma", "bmi2", "f16c", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 AVX2 = {"sse2", "avx2", "fma", "bmi2", "f16c"}
@@ -161,3 +161,9 @@ def test_a_refused_cpu_says_what_to_set(log, hinted, monkeypatch):
     with pytest.raises(BuildError) as caught:
         program.build_source(None, "kernel void k() {}")
     assert log in str(caught.value) and ("CLNN_POCL_CPU" in str(caught.value)) is hinted
+
+
+@pytest.mark.parametrize("native, corrected, width", [
+    (16, None, 16), (16, "skylake-avx512", 16), (16, "haswell", 8), (8, "znver3", 8), (8, "skylake-avx512", 8), (8, "x86-64", 4)])
+def test_registers_are_those_of_the_cpu_that_is_compiled_for(native, corrected, width):
+    assert vector_width(native, corrected) == width
