@@ -17,6 +17,8 @@ NEAR = 3.0
 ALIKE = 2.0
 #: what the nearest sizes, or an unfinished search, must have gained for their choice to be taken
 GAIN = 1.05
+#: by how much more for each octave that sizes lie apart: tiles fit the sizes that they were found for
+FARTHER = 1.1
 #: octaves by which what was measured with other tails counts as farther
 OTHER_TAILS = 0.5
 
@@ -55,7 +57,7 @@ def find(problem: Problem, target: Target) -> Found | None:
                    for source in (own, given)]
         if (found := _nearest(sizes, name, target, sources)) is not None:
             (rank, away), record, note = found
-            near.append((rank, away + (OTHER_TAILS if what else 0.0), record, note, what, away == 0))
+            near.append((rank, away + (OTHER_TAILS if what else 0.0), record, note, what, away))
     return _from_afar(*min(near, key=lambda entry: entry[:2])[2:]) if near else None
 
 
@@ -149,12 +151,12 @@ def _nearest(sizes: list[int], name: str, target: Target,
     return best
 
 
-def _from_afar(record: dict, note: str, what: str, same_sizes: bool) -> Found | None:
+def _from_afar(record: dict, note: str, what: str, away: float) -> Found | None:
     """What was best for other sizes, if it was much better than the default there, without what follows from those."""
-    if record["default"] or record["seconds"] * GAIN > record["default_seconds"]:
+    if record["default"] or record["seconds"] * GAIN * FARTHER**away > record["default_seconds"]:
         return None
     shapes, there = " ".join(record["problem"]["inputs"][:2]), times(record["seconds"], record["default_seconds"])
-    config = {name: value for name, value in record["config"].items() if same_sizes or name.split()[0] not in SIZED}
+    config = {name: value for name, value in record["config"].items() if away == 0 or name.split()[0] not in SIZED}
     return _found(record | {"config": config}, False, f"of the nearest sizes measured{what}{note}, {shapes}: there {there}")
 
 

@@ -173,10 +173,16 @@ def test_nearest_sizes_are_taken_where_they_gained(user_store):
 
 
 def test_what_follows_from_sizes_is_not_carried_over(user_store):
-    config = {"gemm/tiled": {"BM": 32}, "splits": 1, "splits 2": 4, "prepack": "none"}
+    config = {"gemm/tiled": {"BM": 32}, "splits": 1, "splits 2": 4, "prepack": "b"}
     user_store.append(record(matmul_problem(256, 64, 64)) | {"config": config})
     assert find(matmul_problem(256, 64, 64), GENERIC_GPU).config == config
-    assert find(matmul_problem(192, 64, 64), GENERIC_GPU).config == {"gemm/tiled": {"BM": 32}, "prepack": "none"}
+    assert find(matmul_problem(192, 64, 64), GENERIC_GPU).config == {"gemm/tiled": {"BM": 32}}
+
+
+def test_the_farther_the_sizes_the_more_must_have_been_gained(user_store):
+    user_store.append(record(matmul_problem(512, 64, 64), seconds=1e-3, default_seconds=1.2e-3))
+    assert find(matmul_problem(512, 64, 60), GENERIC_GPU) is not None
+    assert find(matmul_problem(128, 64, 64), GENERIC_GPU) is None
 
 
 def test_the_same_sizes_with_other_tails_are_nearer_than_other_sizes(user_store):
