@@ -18,10 +18,10 @@ class Machine:
 
 
 def _gpu(name: str, units: int, group: int, features: tuple[str, ...], gigabytes: int, shared: bool = False) -> Target:
-    """The facts on which rendering depends; all have 64 KiB of local memory."""
+    """The facts on which rendering depends; all have 64 KiB of local memory, and run groups that wait for each other."""
     return replace(GENERIC_GPU, name=name, compute_units=units, max_work_group=group, max_work_items=(group, group, group),
                    local_memory=64 << 10, global_memory=gigabytes << 30, max_allocation=gigabytes << 29, alignment=128,
-                   features=frozenset(features), unified_memory=shared)
+                   features=frozenset({*features, "resident"}), unified_memory=shared)
 
 
 #: libclc has no subgroup functions, so the AMD machines are without them
