@@ -16,39 +16,60 @@ from .header import Constraint, Tunable
 PROBLEM = {"C": "channels", "outer": "extent of the axes before the channel", "inner": "extent of the axes behind it",
            "across": "channels of a work-group", "items": "items of a work-group", "held": "elements that each of them holds",
            "parts": "parts of a channel", "eps": "added to the variance"}
+
+
+def _fits(vector: int, p: SimpleNamespace) -> bool:
+    return vector == 1 or (p.inner > 1 and p.inner % vector == 0 == p.held % vector)
+
+
 TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),)
-CONSTRAINTS = (Constraint(lambda p, t, target: t.VECTOR == 1 or (p.inner > 1 and p.inner % t.VECTOR == 0 == p.held % t.VECTOR),
-                          "the vector does not fit the planes, or what an item holds"),)
-#: (items, held) from the smallest to the largest part
+CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),)
+#: (items, held) from the smallest to the largest part; and the smallest that is taken where there are several parts
 SIZES = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16), (512, 32))
+SHARED = (256, 16)
+#: what a part finds, which has an entry on the board for each part
+FINDS = 2
 
 
 def held_problem(channels: int, outer: int, inner: int, items: int, held: int, eps: float) -> dict[str, object]:
     """The problem constants of a reduction to channels."""
-    across = channels_across(channels, inner)
-    parts = -(-outer * inner // (items // across * held))
-    return {"C": channels, "outer": outer, "inner": inner, "across": across, "items": items, "held": held, "parts": parts,
-            "eps": eps}
+    return {"C": channels, "outer": outer, "inner": inner, "across": channels_across(channels, inner), "items": items,
+            "held": held, "parts": count_parts(channels, outer, inner, items, held), "eps": eps}
+
+
+def count_parts(channels: int, outer: int, inner: int, items: int, held: int) -> int:
+    """Into how many parts groups of so many items cut a channel."""
+    return -(-outer * inner // (items // channels_across(channels, inner) * held))
+
+
+def possible_sizes(most: int, target: Target) -> list[tuple[int, int]]:
+    """The (items, held) that a device can run, with at most ``most`` elements held."""
+    return [size for size in SIZES if size[1] <= most and size[0] <= target.max_work_group] or [SIZES[0]]
 
 
 def default_size(channels: int, outer: int, inner: int, most: int, target: Target) -> tuple[int, int]:
     """The smallest (items, held) with one part, or else with so few that they all run at a time; ``most`` elements are held."""
-    fitting = [size for size in SIZES if size[1] <= most and size[0] <= target.max_work_group] or [SIZES[0]]
-    for wanted, sizes in ((1, fitting), (target.compute_units // 2, fitting[4:]), (target.compute_units, fitting[4:])):
-        for items, held in sizes:
-            if held_problem(channels, outer, inner, items, held, 0.0)["parts"] <= wanted:
-                return items, held
-    return fitting[-1]
+    possible = possible_sizes(most, target)
+    shared = [size for size in possible if size >= SHARED]
+    for wanted, sizes in ((1, possible), (target.compute_units // 2, shared), (target.compute_units, shared)):
+        for size in sizes:
+            if count_parts(channels, outer, inner, *size) <= wanted:
+                return size
+    return possible[-1]
 
 
 def choose_held(p: SimpleNamespace, target: Target) -> dict[str, int]:
-    fits = p.inner > 1
-    return {"VECTOR": next(v for v in (4, 2, 1) if v == 1 or (fits and p.inner % v == 0 == p.held % v))}
+    return {"VECTOR": next(v for v in (4, 2, 1) if _fits(v, p))}
 
 
 def part_size(p: SimpleNamespace) -> int:
     """Elements of a channel in each part but the last."""
     return p.items // p.across * p.held
+
+
+def last_size(p: SimpleNamespace) -> int:
+    """Elements of a channel in the last part."""
+    return p.outer * p.inner - (p.parts - 1) * part_size(p)
 
 
 def held_items(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int]:
@@ -59,11 +80,16 @@ def held_group(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int]:
     return (p.items,)
 
 
-def board_size(channels: int, parts: int, finds: int = 2, others: int = 0) -> int:
-    """Ints of a board: ``finds`` of each part and ``others`` of each channel."""
-    return channels * (finds * parts + others)
+def board_size(channels: int, parts: int, others: int = 0) -> int:
+    """Ints of a board: what each part finds, and ``others`` of each channel."""
+    return channels * (FINDS * parts + others)
 
 
 def entry(p: SimpleNamespace, number: int, part: str) -> str:
     """C text for the place on the board of a part's ``number``-th find: neighbours where neighbouring items look for them."""
     return f"{number * p.parts * p.C} + " + (f"c * {p.parts} + {part}" if p.inner > 1 else f"{part} * {p.C} + c")
+
+
+def channel_entry(p: SimpleNamespace) -> str:
+    """C text for the place on the board of what is told of a channel as a whole."""
+    return f"{FINDS * p.parts * p.C} + c"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..codegen.channels import channel_problem, split_channels
-from ..codegen.held import SIZES, board_size, default_size, held_problem
+from ..codegen.held import board_size, count_parts, default_size, held_problem, possible_sizes
 from ..codegen.lowering import Context, Operand
 from ..errors import LoweringError
 from ..ir import Op, TensorSpec
@@ -63,11 +63,12 @@ def refuse_held(most: int) -> Callable:
     def refuse(op: Op, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target) -> str | None:
         if target.is_cpu:
             return "a CPU runs a work-group from start to end, and its caches hold what is read twice"
-        problem = _held_problem(outputs[0], default_size(*split_channels(outputs[0]), most, target), 0.0)
-        if problem["parts"] > 1 and not target.has("resident"):
+        extents = split_channels(outputs[0])
+        parts = count_parts(*extents, *default_size(*extents, most, target))
+        if parts > 1 and not target.has("resident"):
             return "needs the feature resident: groups that run at a time"
-        if problem["parts"] > target.compute_units:
-            return f"a channel needs {problem['parts']} groups that hold it, of which {target.compute_units} run at a time"
+        if parts > target.compute_units:
+            return f"a channel needs {parts} groups that hold it, of which {target.compute_units} run at a time"
         return None
     return refuse
 
@@ -91,22 +92,17 @@ def _held(
     context: Context, x: TensorSpec, eps: float, most: int, others: int = 0
 ) -> tuple[dict[str, object], dict[str, Operand]]:
     """The problem constants of parts of ``x`` that are held, and the board between them, if there are several."""
-    default = default_size(*split_channels(x), most, context.target)
-    parts = max(context.target.compute_units, _held_problem(x, default, eps)["parts"])
-    sizes = {f"{items}x{held}": (items, held) for items, held in SIZES
-             if held <= most and items <= context.target.max_work_group
-             and _held_problem(x, (items, held), eps)["parts"] <= parts}
-    problem = _held_problem(x, sizes[context.choice("size", "{}x{}".format(*default), tuple(sizes))], eps)
+    channels, outer, inner = extents = split_channels(x)
+    if outer * inner >= 2**31:
+        raise LoweringError("a channel has more elements than an int counts")
+    default = default_size(*extents, most, context.target)
+    limit = max(context.target.compute_units, count_parts(*extents, *default))
+    sizes = {f"{items}x{held}": (items, held) for items, held in possible_sizes(most, context.target)
+             if count_parts(*extents, items, held) <= limit}
+    problem = held_problem(*extents, *sizes[context.choice("size", "{}x{}".format(*default), tuple(sizes))], eps)
     if problem["parts"] == 1:
         return problem, {}
-    entries = board_size(problem["C"], problem["parts"], others=others)
+    entries = board_size(channels, problem["parts"], others)
     board = context.scratch((entries,), "int32")
     context.launch("pointwise/fill", {"axes": ((entries, 1),), "base": 0}, {}, {"y": board})
     return problem, {"board": board}
-
-
-def _held_problem(x: TensorSpec, size: tuple[int, int], eps: float) -> dict[str, object]:
-    channels, outer, inner = split_channels(x)
-    if outer * inner >= 2**31:
-        raise LoweringError("a channel has more elements than an int counts")
-    return held_problem(channels, outer, inner, *size, eps)

@@ -1,7 +1,6 @@
 <%!
-from clnn.codegen.channels import component
 from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, part_size
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
 
 KERNEL = Kernel(
     summary="Batch normalisation that reads memory once: each group holds its part of a channel until the statistics are known.",
@@ -18,23 +17,16 @@ KERNEL = Kernel(
 %>
 <%namespace name="held" file="/lib/held.mako"/>
 <%
-V, lanes, count, size = t.VECTOR, p.items // p.across, p.outer * p.inner, part_size(p)
-vec = "float" if V == 1 else f"float{V}"
-vectors = range(p.held // V)
-last = count - (p.parts - 1) * size
-def split(name):
-    return [component(name, i, V) for i in range(V)]
-def store_all(name, at, values):
-    return store(name, at, values[0]) if V == 1 else store_vector(name, at, values)
+V, vec, split = t.VECTOR, held.module.vector(t), held.module.split
 %>
 <%def name="load(part)">
         begin = ${held.begin(p, t, part)};
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        v${u} = ${f"{there} ? *(const __global {vec}*)(x + {at}) : ({vec})(0.0f)" if there else f"*(const __global {vec}*)(x + {at})"};
+        v${u} = ${held.fetch(t, "x", at, there)};
 </%held:each>
 </%def>
 <%def name="join(entries=None)">
-<%held:fold lanes="${lanes}" across="${p.across}" entries="${entries}" args="n, step, there">
+<%held:fold p="${p}" entries="${entries}" args="n, step, there">
             float amount = 0.0f, mean = 0.0f, square = 0.0f;
             #pragma unroll
             for (int j = 0; j < ${n}; ++j) ${there}{
@@ -62,12 +54,12 @@ def store_all(name, at, values):
         total += v${u};
         known += ${there or 1};
 </%held:each>
-        own = known > 0 ? (${" + ".join(split("total"))}) / (known * ${V}.0f) : 0.0f;
+        own = known > 0 ? (${" + ".join(split("total", t))}) / (known * ${V}.0f) : 0.0f;
 <%held:each p="${p}" t="${t}" args="u, at, there">
         { const ${vec} d = ${f"{there} ? v{u} - own : ({vec})(0.0f)" if there else f"v{u} - own"}; squared += d * d; }
 </%held:each>
         means[item] = own;
-        squares[item] = ${" + ".join(split("squared"))};
+        squares[item] = ${" + ".join(split("squared", t))};
         counts[item] = known * ${V}.0f;
         ${join()}
 </%def>
@@ -76,58 +68,44 @@ ${signature}
     __local float means[${p.items}], squares[${p.items}], counts[${p.items}];
     ${held.locate(p)}
     const float weight = c < ${p.C} ? gamma[c] : 0.0f, offset = c < ${p.C} ? beta[c] : 0.0f;
-    ${vec} ${", ".join(f"v{u}" for u in vectors)};
+    ${vec} ${", ".join(f"v{u}" for u in range(p.held // V))};
     int begin;
 % if p.parts == 1:
     ${load("0")}
     ${sum_up()}
 % else:
-    __local int missing;
-    volatile __global int* const board = (volatile __global int*)board_out0;
-    int mine = part, next = part;
-    while (next < ${p.parts}) {
-        mine = next;
-        ${load("mine")}
-        ${sum_up()}
-        if (lane == 0 && c < ${p.C}) {
+<%held:agree p="${p}" load="${load}" sum_up="${sum_up}" join="${join}">
+<%def name="tell()">
             ${held.tell(entry(p, 0, "mine"), "means[item]")}
             ${held.tell(entry(p, 1, "mine"), "squares[item]")}
-        }
-        if (item == 0) missing = ${p.parts};
-        barrier(CLK_LOCAL_MEM_FENCE);
+</%def>
+<%def name="begin()">
         // Item by item the parts that it looks for, which are one or none where there are as many items.
         float amount = 0.0f, mean = 0.0f, square = 0.0f;
-        for (int other = lane; other < ${p.parts} && c < ${p.C}; other += ${lanes}) {
-            ${held.look({"found": entry(p, 0, "other"), "found_square": entry(p, 1, "other")})}
-            if (found_bits == 0 || found_square_bits == 0) {
-                atomic_min(&missing, other);
-                break;
-            }
-            const float here = other == ${p.parts - 1} ? ${last}.0f : ${size}.0f, away = found - mean, weight = here / (amount + here);
+</%def>
+<%def name="look()">
+            ${held.find({"found": entry(p, 0, "other"), "found_square": entry(p, 1, "other")})}
+            const float here = other == ${p.parts - 1} ? ${last_size(p)}.0f : ${part_size(p)}.0f, away = found - mean, weight = here / (amount + here);
             mean += away * weight;
             square += found_square + away * away * amount * weight;
             amount += here;
-        }
+</%def>
+<%def name="end()">
         means[item] = mean;
         squares[item] = square;
         counts[item] = amount;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        next = missing;
-        ${join(p.parts)}
-    }
-    if (mine != part) {
-        ${load("part")}
-    }
+</%def>
+</%held:agree>
 % endif
     if (c < ${p.C}) {
-        const float m = means[item % ${p.across}], variance = squares[item % ${p.across}] * ${repr(1 / count)}f;
+        const float m = means[item % ${p.across}], variance = squares[item % ${p.across}] * ${repr(1 / (p.outer * p.inner))}f;
         const float slope = weight / sqrt(variance + ${repr(p.eps)}f);
         if (part == 0 && lane == 0) {
             ${store("mean", "c", "m")}
             ${store("var", "c", "variance")}
         }
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        ${f"if {there}" if there else ""} ${store_all("y", at, [f"({part} - m) * slope + offset" for part in split(f"v{u}")])}
+        ${held.put(t, "y", at, there, [f"({element} - m) * slope + offset" for element in split(f"v{u}", t)])}
 </%held:each>
     }
 }

@@ -1,7 +1,6 @@
 <%!
-from clnn.codegen.channels import component
 from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, part_size
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
 
 KERNEL = Kernel(
     summary="The gradient of batch normalisation, reading memory once: each group holds its part of a channel until the sums are known.",
@@ -20,24 +19,18 @@ KERNEL = Kernel(
 %>
 <%namespace name="held" file="/lib/held.mako"/>
 <%
-V, lanes, count, size = t.VECTOR, p.items // p.across, p.outer * p.inner, part_size(p)
-vec = "float" if V == 1 else f"float{V}"
-vectors = range(p.held // V)
-last = count - (p.parts - 1) * size
-def split(name):
-    return [component(name, i, V) for i in range(V)]
-def store_all(name, at, values):
-    return store(name, at, values[0]) if V == 1 else store_vector(name, at, values)
+vec, split, vectors = held.module.vector(t), held.module.split, range(p.held // t.VECTOR)
+scale = "gamma[c] * invstd"
 %>
 <%def name="load(part)">
         begin = ${held.begin(p, t, part)};
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        g${u} = ${f"{there} ? *(const __global {vec}*)(dy + {at}) : ({vec})(0.0f)" if there else f"*(const __global {vec}*)(dy + {at})"};
-        v${u} = ${f"{there} ? *(const __global {vec}*)(x + {at}) - m : ({vec})(0.0f)" if there else f"*(const __global {vec}*)(x + {at}) - m"};
+        g${u} = ${held.fetch(t, "dy", at, there)};
+        v${u} = ${held.fetch(t, "x", at, there, " - m")};
 </%held:each>
 </%def>
 <%def name="join(entries=None)">
-<%held:fold lanes="${lanes}" across="${p.across}" entries="${entries}" args="n, step, there">
+<%held:fold p="${p}" entries="${entries}" args="n, step, there">
             float sum = 0.0f, product = 0.0f;
             #pragma unroll
             for (int j = 0; j < ${n}; ++j) ${there}{
@@ -55,11 +48,10 @@ def store_all(name, at, values):
         total += g${u};
         weighted += g${u} * v${u};
 % endfor
-        sums[item] = ${" + ".join(split("total"))};
-        products[item] = ${" + ".join(split("weighted"))};
+        sums[item] = ${" + ".join(split("total", t))};
+        products[item] = ${" + ".join(split("weighted", t))};
         ${join()}
 </%def>
-<% scale = "gamma[c] * invstd"; scale_entry = f"{2 * p.parts * p.C} + c" %>
 ${signature}
 {
     __local float sums[${p.items}], products[${p.items}];
@@ -74,56 +66,42 @@ ${signature}
     barrier(CLK_LOCAL_MEM_FENCE);      // before dgamma may overwrite gamma
 % else:
     __local float scales[${p.across}];
-    __local int missing;
-    volatile __global int* const board = (volatile __global int*)board_out0;
-    int mine = part, next = part;
-    while (next < ${p.parts}) {
-        mine = next;
-        ${load("mine")}
-        ${sum_up()}
-        if (lane == 0 && c < ${p.C}) {
-            if (mine == 0) ${held.tell(scale_entry, scale, first=True)}
+<%held:agree p="${p}" load="${load}" sum_up="${sum_up}" join="${join}">
+<%def name="tell()">
+            if (mine == 0) ${held.tell(channel_entry(p), scale, first=True)}
             ${held.tell(entry(p, 0, "mine"), "sums[item]")}
             ${held.tell(entry(p, 1, "mine"), "products[item]")}
-        }
-        if (item == 0) missing = ${p.parts};
-        barrier(CLK_LOCAL_MEM_FENCE);
+</%def>
+<%def name="begin()">
         float sum = 0.0f, product = 0.0f;
-        for (int other = lane; other < ${p.parts} && c < ${p.C}; other += ${lanes}) {
-            ${held.look({"found_sum": entry(p, 0, "other"), "found_product": entry(p, 1, "other")})}
-            if (found_sum_bits == 0 || found_product_bits == 0) {
-                atomic_min(&missing, other);
-                break;
-            }
+</%def>
+<%def name="look()">
+            ${held.find({"found_sum": entry(p, 0, "other"), "found_product": entry(p, 1, "other")})}
             sum += found_sum;
             product += found_product;
-        }
-        if (lane == ${lanes - 1} && c < ${p.C}) {       // which mostly has no part to look for
-            ${held.look({"found_scale": scale_entry})}
+</%def>
+<%def name="end()">
+        if (lane == ${p.items // p.across - 1} && c < ${p.C}) {       // which mostly has no part to look for
+            ${held.look({"found_scale": channel_entry(p)})}
             scales[item % ${p.across}] = found_scale;
             if (found_scale_bits == 0) missing = 0;
         }
         sums[item] = sum;
         products[item] = product;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        next = missing;
-        ${join(p.parts)}
-    }
-    if (mine != part) {
-        ${load("part")}
-    }
+</%def>
+</%held:agree>
     const float scale = scales[item % ${p.across}];
 % endif
     if (c < ${p.C}) {
         const float sum = sums[item % ${p.across}];
-        const float product = products[item % ${p.across}] * invstd, share = -scale * ${repr(1 / count)}f;
+        const float product = products[item % ${p.across}] * invstd, share = -scale * ${repr(1 / (p.outer * p.inner))}f;
         const float slope = share * invstd * product, offset = share * sum;
         if (part == 0 && lane == 0) {
             ${store("dgamma", "c", "product")}
             ${store("dbeta", "c", "sum")}
         }
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        ${f"if {there}" if there else ""} ${store_all("dx", at, [f"{g} * scale + {a} * slope + offset" for g, a in zip(split(f"g{u}"), split(f"v{u}"))])}
+        ${held.put(t, "dx", at, there, [f"{g} * scale + {a} * slope + offset" for g, a in zip(split(f"g{u}", t), split(f"v{u}", t))])}
 </%held:each>
     }
 }
