@@ -1,4 +1,4 @@
-"""Work-groups that hold their part of a channel in registers while they wait for the sums of the other parts.
+"""Work-groups that hold their part of a channel in registers, or local memory, while they wait for the sums of the other parts.
 
 So memory is read once, where sums and what is made of them would read it twice. A group of ``items`` holds ``held`` elements
 each. What a part sums up to is handed on through a ``board`` of ints; ``kernels/lib/held.mako`` says how, and why nothing waits
@@ -7,6 +7,7 @@ for ever.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 from ..target import Target
@@ -24,9 +25,33 @@ def _fits(vector: int, p: SimpleNamespace) -> bool:
 
 TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),)
 CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),)
-#: (items, held) from the smallest to the largest part; and the smallest that is taken where there are several parts
-SIZES = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16), (512, 32))
-SHARED = (256, 16)
+#: from so many elements on one of two tensors is held in local memory, as registers for both would leave few groups per unit
+KEPT = 32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first.
+
+    With ``pairs`` an item holds so many elements of two tensors.
+    """
+
+    alone: tuple[tuple[int, int], ...]
+    shared: tuple[tuple[int, int], ...]
+    pairs: bool = False
+
+    def possible(self, target: Target) -> list[tuple[int, int]]:
+        """Those that a device can run."""
+        return [size for size in sorted({*self.alone, *self.shared}, key=lambda size: (size[0] * size[1], size))
+                if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
+
+    def _local_bytes(self, items: int, held: int) -> int:
+        return items * (12 + (4 * held if self.pairs and held >= KEPT else 0))
+
+
+SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
+SINGLE = Sizes((*SMALL, (512, 32)), ((256, 16), (512, 16), (512, 32)))
+PAIRS = Sizes(SMALL, ((128, 32), (256, 32)), pairs=True)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
 
@@ -42,17 +67,13 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
     return -(-outer * inner // (items // channels_across(channels, inner) * held))
 
 
-def possible_sizes(most: int, target: Target) -> list[tuple[int, int]]:
-    """The (items, held) that a device can run, with at most ``most`` elements held."""
-    return [size for size in SIZES if size[1] <= most and size[0] <= target.max_work_group] or [SIZES[0]]
-
-
-def default_size(channels: int, outer: int, inner: int, most: int, target: Target) -> tuple[int, int]:
-    """The smallest (items, held) with one part, or else with so few that they all run at a time; ``most`` elements are held."""
-    possible = possible_sizes(most, target)
-    shared = [size for size in possible if size >= SHARED]
-    for wanted, sizes in ((1, possible), (target.compute_units // 2, shared), (target.compute_units, shared)):
-        for size in sizes:
+def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
+    """The smallest (items, held) with one part, or else with so few that they all run at a time."""
+    possible = sizes.possible(target)
+    alone = [size for size in possible if size in sizes.alone]
+    shared = [size for size in possible if size in sizes.shared]
+    for wanted, candidates in ((1, alone), (target.compute_units // 2, shared), (target.compute_units, shared)):
+        for size in candidates:
             if count_parts(channels, outer, inner, *size) <= wanted:
                 return size
     return possible[-1]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..codegen.expr import add, arg, call
+from ..codegen.held import PAIRS, SINGLE
 from ..codegen.lowering import Lowering, same_layouts
 from ..errors import ArgumentError, ShapeError
 from ..ir import NHWC, ROW, Graph, Op, Sample, TensorSpec, Value, Variable
 from ..ir.op import normal, positive
-from .norm_lowerings import HELD, HELD_PAIRS, emit_forward, emit_forward_held, emit_gradient, emit_gradient_held, refuse_held
+from .norm_lowerings import emit_forward, emit_forward_held, emit_gradient, emit_gradient_held, refuse_held
 from .pointwise import pointwise, require_float
 from .shape import reshape
 from .tracing import Tensor, apply, as_value, graph_of
@@ -79,7 +80,7 @@ class BatchNorm(Op):
     @property
     def lowerings(self):
         layouts = same_layouts(ROW, NHWC)
-        return (Lowering("held", emit_forward_held, refuse_held(HELD), layouts),
+        return (Lowering("held", emit_forward_held, refuse_held(SINGLE), layouts),
                 Lowering("parts", emit_forward, layouts=layouts))
 
     @classmethod
@@ -127,7 +128,7 @@ class BatchNormGrad(Op):
     @property
     def lowerings(self):
         layouts = same_layouts(ROW, NHWC)
-        return (Lowering("held", emit_gradient_held, refuse_held(HELD_PAIRS), layouts),
+        return (Lowering("held", emit_gradient_held, refuse_held(PAIRS), layouts),
                 Lowering("parts", emit_gradient, layouts=layouts))
 
     @classmethod

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..codegen.channels import channel_problem, split_channels
-from ..codegen.held import board_size, count_parts, default_size, held_problem, possible_sizes
+from ..codegen.held import PAIRS, SINGLE, Sizes, board_size, count_parts, default_size, held_problem
 from ..codegen.lowering import Context, Operand
 from ..errors import LoweringError
 from ..ir import Op, TensorSpec
 from ..target import Target
-
-#: elements that an item can hold: of x, or of x and dy
-HELD, HELD_PAIRS = 32, 16
 
 
 def emit_forward(op: Op, context: Context) -> None:
@@ -58,13 +55,13 @@ def emit_gradient(op: Op, context: Context) -> None:
                    {"y": context.output(0)})
 
 
-def refuse_held(most: int) -> Callable:
-    """Why groups should not hold ``most`` elements per item until they know what others hold."""
+def refuse_held(sizes: Sizes) -> Callable:
+    """Why groups of such sizes should not hold their part of a channel until they know what others hold."""
     def refuse(op: Op, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], target: Target) -> str | None:
         if target.is_cpu:
             return "a CPU runs a work-group from start to end, and its caches hold what is read twice"
         extents = split_channels(outputs[0])
-        parts = count_parts(*extents, *default_size(*extents, most, target))
+        parts = count_parts(*extents, *default_size(*extents, sizes, target))
         if parts > 1 and not target.has("resident"):
             return "needs the feature resident: groups that run at a time"
         if parts > target.compute_units:
@@ -75,31 +72,31 @@ def refuse_held(most: int) -> Callable:
 
 def emit_forward_held(op: Op, context: Context) -> None:
     """One launch that reads x once."""
-    problem, stores = _held(context, context.inputs[0], op.eps, HELD)
+    problem, stores = _held(context, context.inputs[0], op.eps, SINGLE)
     context.launch("norm/held", problem, {"x": context.input(0), "gamma": context.input(1), "beta": context.input(2)},
                    {"y": context.output(0), "mean": context.output(1), "var": context.output(2), **stores})
 
 
 def emit_gradient_held(op: Op, context: Context) -> None:
     """One launch that reads dy and x once."""
-    problem, stores = _held(context, context.inputs[1], op.eps, HELD_PAIRS, others=1)
+    problem, stores = _held(context, context.inputs[1], op.eps, PAIRS, others=1)
     reads = dict(zip(("dy", "x", "mean", "var", "gamma"), map(context.input, range(5)), strict=True))
     context.launch("norm/held_gradient", problem, reads,
                    {"dx": context.output(0), "dgamma": context.output(1), "dbeta": context.output(2), **stores})
 
 
 def _held(
-    context: Context, x: TensorSpec, eps: float, most: int, others: int = 0
+    context: Context, x: TensorSpec, eps: float, sizes: Sizes, others: int = 0
 ) -> tuple[dict[str, object], dict[str, Operand]]:
     """The problem constants of parts of ``x`` that are held, and the board between them, if there are several."""
     channels, outer, inner = extents = split_channels(x)
     if outer * inner >= 2**31:
         raise LoweringError("a channel has more elements than an int counts")
-    default = default_size(*extents, most, context.target)
+    default = default_size(*extents, sizes, context.target)
     limit = max(context.target.compute_units, count_parts(*extents, *default))
-    sizes = {f"{items}x{held}": (items, held) for items, held in possible_sizes(most, context.target)
-             if count_parts(*extents, items, held) <= limit}
-    problem = held_problem(*extents, *sizes[context.choice("size", "{}x{}".format(*default), tuple(sizes))], eps)
+    offered = {f"{items}x{held}": (items, held) for items, held in sizes.possible(context.target)
+               if count_parts(*extents, items, held) <= limit}
+    problem = held_problem(*extents, *offered[context.choice("size", "{}x{}".format(*default), tuple(offered))], eps)
     if problem["parts"] == 1:
         return problem, {}
     entries = board_size(channels, problem["parts"], others)

@@ -1,32 +1,35 @@
 <%!
-from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
+from clnn.codegen.header import Kernel, Tunable
+from clnn.codegen.held import CONSTRAINTS, KEPT, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
 
 KERNEL = Kernel(
     summary="The gradient of batch normalisation, reading memory once: each group holds its part of a channel until the sums are known.",
     reads=("dy", "x", "mean", "var", "gamma"),
     stores=("dx", "dgamma", "dbeta", "board"),
     problem=PROBLEM,
-    tunables=TUNABLES,
+    tunables=(*TUNABLES, Tunable("KEPT", (0, 1), 0, 1, "whether what is held of x lies in local memory")),
     constraints=CONSTRAINTS,
-    choose=choose_held,
+    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(p.held >= KEPT)},
     # gamma is read only to be told on the board, once, and dgamma is stored by the group that has found it told
     in_place=(("dgamma", "gamma"),),
     global_size=held_items,
     local_size=held_group,
-    local_bytes=lambda p, t: 8 * p.items + 4 * p.across + 4,
+    local_bytes=lambda p, t: 8 * p.items + 4 * p.across + 4 + t.KEPT * 4 * p.items * p.held,
 )
 %>
 <%namespace name="held" file="/lib/held.mako"/>
 <%
 vec, split, vectors = held.module.vector(t), held.module.split, range(p.held // t.VECTOR)
 scale = "gamma[c] * invstd"
+x = [f"kept[{u * p.items} + item]" if t.KEPT else f"v{u}" for u in vectors]
 %>
 <%def name="load(part)">
         begin = ${held.begin(p, t, part)};
 <%held:each p="${p}" t="${t}" args="u, at, there">
+        ${x[u]} = ${held.fetch(t, "x", at, there, " - m")};
+</%held:each>
+<%held:each p="${p}" t="${t}" args="u, at, there">
         g${u} = ${held.fetch(t, "dy", at, there)};
-        v${u} = ${held.fetch(t, "x", at, there, " - m")};
 </%held:each>
 </%def>
 <%def name="join(entries=None)">
@@ -46,7 +49,7 @@ scale = "gamma[c] * invstd"
         ${vec} total = 0.0f, weighted = 0.0f;
 % for u in vectors:
         total += g${u};
-        weighted += g${u} * v${u};
+        weighted += g${u} * ${x[u]};
 % endfor
         sums[item] = ${" + ".join(split("total", t))};
         products[item] = ${" + ".join(split("weighted", t))};
@@ -57,7 +60,8 @@ ${signature}
     __local float sums[${p.items}], products[${p.items}];
     ${held.locate(p)}
     const float m = c < ${p.C} ? mean[c] : 0.0f, invstd = c < ${p.C} ? 1.0f / sqrt(var[c] + ${repr(p.eps)}f) : 0.0f;
-    ${vec} ${", ".join(f"g{u}, v{u}" for u in vectors)};
+    ${vec} ${", ".join(f"g{u}" for u in vectors)};
+    ${f"__local {vec} kept[{len(vectors) * p.items}]" if t.KEPT else f"{vec} " + ", ".join(x)};
     int begin;
 % if p.parts == 1:
     ${load("0")}
@@ -101,7 +105,7 @@ ${signature}
             ${store("dbeta", "c", "sum")}
         }
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        ${held.put(t, "dx", at, there, [f"{g} * scale + {a} * slope + offset" for g, a in zip(split(f"g{u}", t), split(f"v{u}", t))])}
+        ${held.put(t, "dx", at, there, [f"{g} * scale + {a} * slope + offset" for g, a in zip(split(f"g{u}", t), split(x[u], t))])}
 </%held:each>
     }
 }

@@ -11,7 +11,7 @@ from harness import check_close, run_offer
 
 from clnn import ops
 from clnn.codegen.expr import arg
-from clnn.codegen.held import SIZES, default_size
+from clnn.codegen.held import PAIRS, SINGLE, default_size
 from clnn.codegen.lowering import Tail, attach_tails
 from clnn.errors import LoweringError
 from clnn.ir import NHWC, ROW, Graph, TensorSpec, Variable
@@ -45,7 +45,8 @@ def arrays_for(op, shape, mean: float = 0.0):
             wide.var((0, 2, 3)).astype(np.float32), gamma]
 
 
-@pytest.mark.parametrize("op", [FORWARD, GRADIENT], ids=["forward", "gradient"])
+@pytest.mark.parametrize("op, kept", [(FORWARD, {}), (GRADIENT, {"KEPT": 0}), (GRADIENT, {"KEPT": 1})],
+                         ids=["forward", "gradient", "gradient, x in local memory"])
 @pytest.mark.parametrize("shape, layout, size, vector, parts", [
     ((32, 2, 28, 28), ROW, "64x4", 4, 98),         # joined in three steps, the second of which is not full
     ((9, 3, 30, 31), ROW, "64x8", 2, 17),          # the last part is not full
@@ -53,10 +54,10 @@ def arrays_for(op, shape, mean: float = 0.0):
     ((4, 40, 9, 9), NHWC, "64x4", 1, 41),          # two blocks of channels, the second not full
     ((3, 24, 5, 5), NHWC, "128x8", 1, 2),
 ])
-def test_agrees_with_the_reference(op, shape, layout, size, vector, parts, device_session):
+def test_agrees_with_the_reference(op, kept, shape, layout, size, vector, parts, device_session):
     inputs, outputs = specs(op, shape, layout)
     arrays = arrays_for(op, shape)
-    offer = held(op).offer(op, inputs, outputs, GPU, {"size": size, "VECTOR": vector}, forced=True)
+    offer = held(op).offer(op, inputs, outputs, GPU, {"size": size, "VECTOR": vector, **kept}, forced=True)
     assert offer.launches[-1].kernel.p.parts == parts and len(offer.launches) == (1 if parts == 1 else 2)
     got = run_offer(op, offer, arrays, inputs, outputs, device_session)
     expected = op.reference(*(a.astype(np.float64) for a in arrays))
@@ -76,7 +77,7 @@ def test_a_large_mean_costs_no_accuracy(device_session):
         check_close(g, e, 1e-4, f"output {number}")
 
 
-@pytest.mark.parametrize("size", ["64x4", "512x16"])
+@pytest.mark.parametrize("size", ["64x4", "512x16", "128x32"])
 def test_the_weight_may_be_overwritten_by_its_update(size, device_session):
     """With several parts, some groups still need the weight when its update is stored."""
     shape = (12, 3, 16, 16)
@@ -123,10 +124,19 @@ def test_refusals_say_why(shape, target, reason):
 
 
 def test_groups_are_as_small_as_may_be():
-    assert default_size(512, 64, 49, 32, GPU) == (256, 16)          # the first that holds a channel of 3136
-    assert default_size(256, 64, 3136, 32, GPU) == (256, 16)        # 49 parts
-    assert default_size(64, 64, 12544, 32, GPU) == (512, 32)        # 49 parts
-    assert default_size(64, 64, 12544, 16, GPU) == SIZES[-2]        # 98 parts, with two tensors held
+    assert default_size(512, 64, 49, SINGLE, GPU) == (256, 16)          # the first that holds a channel of 3136
+    assert default_size(256, 64, 3136, SINGLE, GPU) == (256, 16)        # 49 parts
+    assert default_size(64, 64, 12544, SINGLE, GPU) == (512, 32)        # 49 parts
+    assert default_size(64, 64, 12544, PAIRS, GPU) == (256, 32)         # 98 parts, with two tensors held
+
+
+def test_what_does_not_fit_local_memory_is_not_offered():
+    small = replace(GPU, local_memory=32768)
+    assert default_size(64, 64, 3136, PAIRS, GPU) == default_size(64, 64, 3136, PAIRS, small) == (128, 32)       # 49 parts
+    inputs, outputs = specs(GRADIENT, (64, 64, 112, 112))
+    for target, expected in ((GPU, ("512x16", "256x32")), (small, ("512x16",))):
+        (size,) = held(GRADIENT).offer(GRADIENT, inputs, outputs, target).choices
+        assert tuple(sorted(size.values)) == tuple(sorted(expected))
 
 
 def test_no_size_needs_more_groups_than_run_at_a_time():
