@@ -50,7 +50,7 @@ class Sizes:
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
-SINGLE = Sizes((*SMALL, (512, 32)), ((256, 16), (512, 16), (512, 32)))
+SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (256, 32), (512, 32)))
 PAIRS = Sizes(SMALL, ((128, 32), (256, 32)), pairs=True)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
