@@ -10,6 +10,7 @@ from ..codegen.views import Digit, View
 from ..errors import LoweringError
 from ..ir import NHWC, TensorSpec
 from ..target import Target
+from .tiles import turn
 
 #: filter elements that the kernels hold in registers
 LARGEST_WINDOW = 64
@@ -26,13 +27,19 @@ def _launch(op, context: Context, backwards: bool) -> None:
     (image, w), (result,) = context.inputs, context.outputs
     channels = (result if backwards else image).shape[1]
     _check(op, channels, w.shape[2:])
+    filters, taps = context.input(1), w.shape[2] * w.shape[3]
+    turned = context.target.is_cpu and result.layout == NHWC and w.shape[0] == channels
+    if turned:      # so that those of neighbouring channels are neighbours
+        turned_filters = context.scratch((taps, channels))
+        turn(context, filters, turned_filters, 1, taps, channels)
+        filters = turned_filters
     context.launch("conv/depthwise",
                    {"N": image.shape[0], "C": result.shape[1], "pixels": image.shape[2:], "results": result.shape[2:],
                     "window": w.shape[2:], "stride": op.stride, "padding": (op.padding[0], op.padding[2]),
-                    "dilation": op.dilation, "backwards": backwards, "spread": w.shape[0] // channels,
+                    "dilation": op.dilation, "backwards": backwards, "spread": w.shape[0] // channels, "taps_first": turned,
                     "x_strides": image.strides, "strides": result.strides,
                     "inner": "channels" if result.layout == NHWC else "columns"},
-                   {"x": context.input(0), "f": context.input(1)}, {"y": context.output(0)})
+                   {"x": context.input(0), "f": filters}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:

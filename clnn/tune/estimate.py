@@ -33,6 +33,8 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/direct_planes": (0.5, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
+    "conv/depthwise, vectors of channels": (0.4, 0.15),
+    "conv/depthwise_wgrad, vectors of channels": (0.4, 0.15),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
     "conv/": (0.5, 0.4),
@@ -92,7 +94,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
-            share = _of(SHARES, kernel.template, cpu)
+            share = _of(SHARES, _name(kernel), cpu)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
@@ -109,6 +111,14 @@ def relayout_seconds(spec: TensorSpec, speeds: Peak, cpu: bool) -> float:
 def _of(table: dict[str, tuple[float, float]], template: str, cpu: bool) -> float:
     """The entry with the longest matching beginning."""
     return table[max((name for name in table if template.startswith(name)), key=len)][0 if cpu else 1]
+
+
+def _name(kernel) -> str:
+    """The kernel's name in the table of shares."""
+    t = kernel.t
+    if getattr(kernel.p, "inner", "") == "channels" and (getattr(t, "ACROSS", 1) > 1 or getattr(t, "LANES", 0) == 1 < t.VECTOR):
+        return f"{kernel.template}, vectors of channels"
+    return kernel.template
 
 
 def _product(launch: Launch) -> SimpleNamespace | None:

@@ -1,5 +1,6 @@
 <%!
-from clnn.codegen.header import Kernel, Tunable
+from clnn.codegen.channels import component
+from clnn.codegen.header import Constraint, Kernel, Tunable
 from clnn.codegen.taps import Taps, chunks
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
@@ -8,7 +9,7 @@ def axes(p, t):
     def of(axis, rows):
         return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis],
                     p.backwards, rows)
-    cols = t.COLS if p.inner == "columns" and t.GROUP > 1 else 1
+    cols = t.COLS if t.ACROSS > 1 or p.inner == "columns" and t.GROUP > 1 else 1
     return of(0, t.ROWS), of(1, max(1, cols // p.stride[1]) if p.backwards else cols)
 
 def units(p, t, cpu):
@@ -18,14 +19,24 @@ def units(p, t, cpu):
         return p.N * p.C * down.blocks * across.blocks
     return p.N * down.blocks * (across.blocks if p.inner == "channels" else p.C)
 
+def choose_across(p, target):
+    """Channels of a vector: as many as a register holds."""
+    if not target.is_cpu or p.inner != "channels" or not p.taps_first:
+        return 1
+    return next(v for v in (16, 8, 4, 1) if p.C % v == 0 and v <= max(target.vector_width, 4))
+
 def choose(p, target):
     class One:
         ROWS = 4 if p.stride[0] == 1 else 2
         GROUP = 1 if target.is_cpu else 256
-        COLS = 1 if target.is_cpu or p.inner == "channels" else next(v for v in (4, 2, 1) if p.results[1] % v == 0)
+        ACROSS = choose_across(p, target)
+        if target.is_cpu or p.inner == "channels":
+            COLS = 2 if ACROSS > 1 else 1
+        else:
+            COLS = next(v for v in (4, 2, 1) if p.results[1] % v == 0)
     cost = One.ROWS * p.window[0] * p.window[1] * (1 if not target.is_cpu else p.C if p.inner == "channels" else p.results[1])
     walk = choose_walk(units(p, One, target.is_cpu), target, cost=cost)
-    return {"ROWS": One.ROWS, "COLS": One.COLS, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
+    return {"ROWS": One.ROWS, "COLS": One.COLS, "ACROSS": One.ACROSS, **walk, **({} if target.is_cpu else {"CHUNK": 1})}
 
 KERNEL = Kernel(
     summary="Depthwise convolution, or its gradient in the image: each channel has filters of its own, held in registers.",
@@ -37,9 +48,13 @@ KERNEL = Kernel(
              "dilation": "(vertical, horizontal)", "backwards": "whether this is the gradient",
              "spread": "results that share a channel of the image; backwards they are summed",
              "x_strides": "of (N, C, H, W) in x",
-             "strides": "of (N, C, H, W) in the result", "inner": "what lies side by side: columns or channels"},
+             "strides": "of (N, C, H, W) in the result", "taps_first": "whether the filters are (taps, C) rather than (C, taps)",
+             "inner": "what lies side by side: columns or channels"},
     tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded"),
-              Tunable("COLS", (1, 2, 4), 1, 3, "with GROUP > 1, where columns lie side by side: results of a row that share what is loaded")),
+              Tunable("COLS", (1, 2, 4), 1, 3, "results of a row that share what is loaded: with GROUP > 1 where columns lie side by side, or with ACROSS > 1"),
+              Tunable("ACROSS", (1, 4, 8, 16), 1, 1, "channels that an item of a group of one takes together")),
+    constraints=(Constraint(lambda p, t, target: t.ACROSS == 1 or t.GROUP == 1 and p.inner == "channels" and p.taps_first
+                            and p.spread == 1 and p.C % t.ACROSS == 0, "the vector does not fit the channels, or their filters"),),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
     local_size=walk_group,
@@ -49,6 +64,8 @@ KERNEL = Kernel(
 <%
 down, across = axes(p, t)
 taps = p.window[0] * p.window[1]
+V = t.ACROSS
+kind = f"float{V}" if V > 1 else "float"
 xn, xc, xh, xw = p.x_strides
 yn, yc, yh, yw = p.strides
 walk = t.GROUP == 1
@@ -64,11 +81,21 @@ def channel(c):
 def filters(c):
     """Statements that load the filter of channel c."""
     which = f"({c} * {p.spread} + m)" if joined else c
+    if p.taps_first:
+        return " ".join(f"const {kind} f{i} = {load('f', f'{i * p.C} + {which}')};" for i in range(taps))
     return " ".join(f"const float f{i} = f[{which} * {taps} + {i}];" for i in range(taps))
+
+def load(pointer, at):
+    """C text for what an item takes together from an offset on."""
+    return f"{pointer}[{at}]" if V == 1 else f"*(__global const {kind}*)({pointer} + {at})"
+
+def put(at, value):
+    """Statement that stores it."""
+    return store("y", at, value) if V == 1 else store_vector("y", at, [component(value, v, V) for v in range(V)])
 
 def block(check_h, check_w):
     """Statements that compute and store the results of block (i, j) of channel c in image n: each pixel is loaded once."""
-    lines = [f"float a{i}_{j} = 0.0f;" for i in range(down.block) for j in range(across.block)]
+    lines = [f"{kind} a{i}_{j} = 0.0f;" for i in range(down.block) for j in range(across.block)]
     if joined:
         lines.append(f"for (int m = 0; m < {p.spread}; ++m) {{ {filters('c')}")
     elif p.inner == "channels":
@@ -83,11 +110,13 @@ def block(check_h, check_w):
             name, where = f"v{h + 512}_{w + 512}", f"at + {h * xh + w * xw}"
             checks = [f"h{h + 512}"] if check_h else []
             checks += [f"(uint)(j * {across.advance} + {w}) < {p.pixels[1]}u"] if check_w else []
-            if checks:
+            if checks and V > 1:
+                lines.append(f"const {kind} {name} = {' && '.join(checks)} ? {load('x', where)} : ({kind})(0.0f);")
+            elif checks:
                 lines.append(f"const bool {name}_in = {' && '.join(checks)}; const float {name}_x = x[{name}_in ? {where} : 0]; "
                              f"const float {name} = {name}_in ? {name}_x : 0.0f;")
             else:
-                lines.append(f"const float {name} = x[{where}];")
+                lines.append(f"const {kind} {name} = {load('x', where)};")
             lines += [f"a{i}_{j} += {name} * f{r * p.window[1] + s};"
                       for i, r, at in down.uses if at == h for j, s, left in across.uses if left == w]
     if joined:
@@ -98,7 +127,7 @@ def block(check_h, check_w):
         for j in range(across.block):
             guards = [f"i * {down.block} + {i} < {p.results[0]}"] if check_h and down.ragged else []
             guards += [f"j * {across.block} + {j} < {p.results[1]}"] if check_w and across.ragged else []
-            stored = store("y", f"to + {i * yh + j * yw}", f"a{i}_{j}")
+            stored = put(f"to + {i * yh + j * yw}", f"a{i}_{j}")
             lines.append(f"if ({' && '.join(guards)}) {stored}" if guards else stored)
     return "\n            ".join(lines)
 
@@ -160,13 +189,13 @@ ${signature}
         const int n = unit / ${across.blocks * down.blocks};
 % if cut_h or cut_w:
         if (i < ${h_first} || i >= ${h_last} || j < ${w_first} || j >= ${w_last}) {
-            for (int c = 0; c < ${p.C}; ++c) {
+            for (int c = 0; c < ${p.C}; c += ${V}) {
             ${block(cut_h, cut_w)}
             }
             continue;
         }
 % endif
-        for (int c = 0; c < ${p.C}; ++c) {
+        for (int c = 0; c < ${p.C}; c += ${V}) {
             ${block(False, False)}
         }
 </%loops:each>

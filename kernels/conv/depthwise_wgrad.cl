@@ -16,6 +16,7 @@ def channels_of(t, p):
     """Channels of a work-group."""
     return t.VECTOR if t.LANES == 1 and p.inner == "channels" else t.CHANNELS
 
+TOGETHER = 4    # results whose windows are read together where vectors of channels are
 BATCH = 10      # sums that a tree joins at once
 
 def strips(p, t):
@@ -66,6 +67,15 @@ def stores(values, k):
     """Statements that store the sums of channel k."""
     lines = [store("part", f"((index_t)part * {p.K} + {k}) * {taps} + {i}", values[i]) for i in range(taps)]
     return "\n        ".join(lines + ([store("sums", f"part * {p.K} + {k}", values[taps])] if has("sums") else []))
+
+def inside(count):
+    """Statements for ``count`` neighbouring results whose windows lie in the image: what two windows share is loaded once."""
+    lines = [f"const index_t at = row_x + (index_t)q * {p.stride[1] * xw};"]
+    for j in range(count):
+        lines.append(f"const {kind} g{j} = {loads}dy[row_y + (index_t)q * {yq} + {j * yq}];")
+        lines += [f"t{i} += g{j} * {loads}x[at + {to + j * p.stride[1] * xw}];" for i, (r, s, to) in enumerate(cells)]
+        lines += [f"bias += g{j};"] if has("sums") else []
+    return "\n                ".join(lines)
 
 def position():
     """Statements for one result: its gradient times each pixel under its window."""
@@ -166,6 +176,13 @@ ${signature}
 % for name, sums in zip(names, wide):
             ${name} += ${" + ".join(f"{sums}.s{'0123456789abcdef'[v]}" for v in range(vector))};
 % endfor
+        }
+% elif vector > 1 and last > first:
+        if (${" && ".join(f"in_h{r}" for r in range(p.R))}) {
+            for (; q < ${first}; ++q) { ${position()} }
+            for (; q + ${TOGETHER} <= ${last}; q += ${TOGETHER}) {
+                ${inside(TOGETHER)}
+            }
         }
 % endif
         for (; q < ${p.Q}; ++q) { ${position()} }
