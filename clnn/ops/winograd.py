@@ -36,8 +36,10 @@ POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5), 8: (0.0, 0.5,
 FILTERS = (3, 5)
 #: fewest channels of a group, in or out, for which it pays
 LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 48
-#: fewest tiles of all images together, and the largest share of the direct sum's multiplications, for which it pays
+#: fewest tiles of all images together where not a CPU, and the largest share of the direct sum's multiplications, for which it pays
 LEAST_TILES, MOST_PRODUCTS = 16, 0.6
+#: tiles that cost a CPU as much as transforming the filters, writing and reading them
+FILTERS_AS_TILES = 60
 #: sums of 64 products are rounded on their own where the GEMM knows such blocks: most of the error is theirs, as the last
 #: transform subtracts large sums from each other
 BLOCKED = {"KC": 64}
@@ -81,8 +83,8 @@ class _Tiles(NamedTuple):
         return self.spec.shape[0] * self.rows * self.cols
 
 
-def _prepare(op, window: tuple[int, int], context: Context) -> int:
-    """The side of a tile of results, if the convolution can be computed so.
+def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
+    """The side of the tiles into which ``image`` is cut, if the convolution can be computed so.
 
     Raises:
         LoweringError: if it cannot.
@@ -91,15 +93,23 @@ def _prepare(op, window: tuple[int, int], context: Context) -> int:
         raise LoweringError("CLNN_WINOGRAD is off")
     if window not in [(side, side) for side in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
         raise LoweringError("is made for 3×3 and 5×5 filters without stride or dilation")
-    side = _tile(window[0], context.target)
+    side = _tile(window[0], image, context.target)
     return context.choice("tile", side, (4, 2)) if config.winograd == "auto" else side
 
 
-def _tile(filter_side: int, target: Target) -> int:
-    """The side of a tile of results: as CLNN_WINOGRAD says, else what an item can hold, 8 × 8 elements for the larger filters."""
+def _tile(filter_side: int, image: TensorSpec, target: Target) -> int:
+    """The side of a tile of results: as CLNN_WINOGRAD says, else what an item can hold, 8 × 8 elements for the larger filters. On
+    CPUs it is the one that costs less: what is made of the filters is as much work as some tiles of images."""
     if config.winograd in ("f2", "f4"):
         return int(config.winograd[1])
-    return 2 if filter_side == 5 and target.unified_memory and not target.is_cpu else 4
+    if target.is_cpu:
+        return min((4, 2), key=lambda m: (m + filter_side - 1) ** 2 * (_count(image, m) + FILTERS_AS_TILES))
+    return 2 if filter_side == 5 and target.unified_memory else 4
+
+
+def _count(image: TensorSpec, m: int) -> int:
+    """Tiles of all images."""
+    return image.shape[0] * -(-image.shape[2] // m) * -(-image.shape[3] // m)
 
 
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
@@ -149,7 +159,7 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
 
 def fprop(op, context: Context) -> None:
     (x, w), (y,) = context.inputs, context.outputs
-    m = _prepare(op, w.shape[2:], context)
+    m = _prepare(op, w.shape[2:], y, context)
     image = _Tiles(x, (-op.padding[0], -op.padding[2]), -(-y.shape[2] // m), -(-y.shape[3] // m), m)
     _convolve(op, context, image, y, w, transforms(m, w.shape[2]), transposed=False)
 
@@ -157,7 +167,7 @@ def fprop(op, context: Context) -> None:
 def dgrad(op, context: Context) -> None:
     """The convolution of the gradient, padded by the filter's side - 1 - padding, with the filters turned by half a circle."""
     (dy, w), (dx,) = context.inputs, context.outputs
-    m, reach = _prepare(op, w.shape[2:], context), w.shape[2] - 1
+    m, reach = _prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
     by = transforms(m, reach + 1)
     turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
     image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), -(-dx.shape[2] // m), -(-dx.shape[3] // m), m)
@@ -167,7 +177,7 @@ def dgrad(op, context: Context) -> None:
 def wgrad(op, context: Context) -> None:
     """F(r, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
     (x, dy), dw = context.inputs, context.outputs[0]
-    m, side = _prepare(op, op.window, context), op.window[0]
+    m, side = _prepare(op, op.window, dy, context), op.window[0]
     by = transforms(side, m)
     (n, k, p, q), c = dy.shape, x.shape[1]
     cg, kg = c // op.groups, k // op.groups
@@ -200,11 +210,11 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     if min(source.shape[1], result.shape[1]) // op.groups < least:
         return f"fewer than {least} channels do not pay for the transforms"
     side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
-    m = _tile(side, target)
+    m = _tile(side, result, target)
     n, _, height, width = result.shape
-    tiles = -(-height // m) * -(-width // m)
-    if n * tiles < LEAST_TILES:
-        return f"fewer than {LEAST_TILES} tiles do not pay for transforming the filters"
-    if tiles * (m + side - 1) ** 2 > MOST_PRODUCTS * side ** 2 * height * width:
+    tiles, elements, direct = _count(result, m), (m + side - 1) ** 2, side ** 2 * n * height * width
+    if elements * (tiles + FILTERS_AS_TILES) > direct if target.is_cpu else tiles < LEAST_TILES:
+        return f"{tiles} tiles do not pay for transforming the filters"
+    if tiles * elements > MOST_PRODUCTS * direct:
         return f"tiles of {m}×{m} hang too far over images of {height}×{width}"
     return None
