@@ -108,6 +108,8 @@ FEW = 4
 JOIN, PART = 4_000_000, 35
 #: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all
 REPACKED, REPACKED_ELEMENTS = 3, 1 << 21
+#: depth from which on a CPU cuts the sum rather than a result of at most so many rows and columns, which fits one tile
+LONG, TILE = 4096, 256
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -158,11 +160,13 @@ def _holds(target: Target, tile: Tile, how: str) -> bool:
 
 
 def cpu_splits(gemm: Gemm, target: Target) -> int:
-    """Splits of K so that every core has work."""
+    """Splits of K so that every core has work. Long sums are cut rather than a C that fits a tile, as each of several tiles would
+    pack A and B anew."""
     m, n, k = gemm.sizes
-    tiles = -(-m // 48) * -(-n // 16) * gemm.batch
+    rows, cols, least = (m, n, 1024) if k >= LONG and max(m, n) <= TILE else (48, 16, 512)
+    tiles = -(-m // rows) * -(-n // cols) * gemm.batch
     splits = 1
-    while tiles * splits < 2 * target.compute_units and k // (2 * splits) >= 512:
+    while tiles * splits < 2 * target.compute_units and k // (2 * splits) >= least:
         splits *= 2
     return splits
 
@@ -177,6 +181,17 @@ def vector_splits(gemm: Gemm, target: Target) -> int:
     return splits
 
 
+def whole_rows(problem: dict, target: Target) -> dict[str, int]:
+    """Tiles with all rows of a C that is one tile, where a long sum is cut: it is cut into pieces enough already."""
+    m, n, splits = problem["M"], problem["N"], problem["splits"]
+    if splits == 1 or max(m, n) > TILE:
+        return {}
+    kernel, p = declaration("gemm/packed"), SimpleNamespace(**problem)
+    chosen = kernel.defaults(p, target)
+    rows = {"MC": -(-m // chosen["MR"]) * chosen["MR"]}
+    return rows if kernel.local_bytes(p, SimpleNamespace(**chosen | rows)) <= target.local_memory else {}
+
+
 def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
             may_a: bool, label: str) -> tuple[dict[str, int], Operand, Operand]:
     """Launch what packs A, or B, or both once, where the tiles of ``gemm/packed`` would pack them over and over.
@@ -184,7 +199,7 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     Changes their views in ``problem``; returns the tunables that fit, and where A and B lie then.
     """
     given = config | context.tunables("gemm/packed")
-    t = SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem, splits=1), context.target) | given)
+    t = SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem), context.target) | given)
     batch, widths = problem["batch"], {"a": t.MR, "b": 16 * t.NV}
     times = {"a": -(-problem["N"] // t.NC), "b": -(-problem["M"] // t.MC)}
     views = {"a": problem["a"].transposed, "b": problem["b"]}
@@ -253,11 +268,12 @@ def launch_gemm(
     else:
         config, splits = {}, SPLITTERS[kind](gemm, context.target)
     config = config | (tunables or {})
-    if kind == "packed":
-        config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     problem["splits"] = splits = context.choice(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
+    if kind == "packed":
+        config = whole_rows(problem, context.target) | config
+        config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
         return
