@@ -36,7 +36,7 @@ POINTS = {4: (0.0, 1.0, -1.0), 6: (0.0, 0.625, -0.625, 1.5, -1.5), 8: (0.0, 0.5,
 FILTERS = (3, 5)
 #: fewest channels of a group, in or out, for which it pays
 LEAST_CHANNELS, LEAST_CHANNELS_CPU = 32, 48
-#: fewest tiles of all images together where not a CPU, and the largest share of the direct sum's multiplications, for which it pays
+#: fewest tiles of all images together (not on CPUs), and the largest share of the direct sum's multiplications, for which it pays
 LEAST_TILES, MOST_PRODUCTS = 16, 0.6
 #: tiles that cost a CPU as much as transforming the filters, writing and reading them
 FILTERS_AS_TILES = 60
