@@ -44,7 +44,7 @@ class Choice(NamedTuple):
 
 
 #: choices that follow from the sizes of the tensors and so fit no others, by the first word of their names
-SIZED = ("splits", "parts", "size", "prepack")
+SIZED = ("splits", "parts", "size", "prepack", "tile")
 
 
 @dataclass(frozen=True)
