@@ -40,8 +40,8 @@ def add(commands) -> argparse.ArgumentParser:
                              "MODEL@BATCH and MODEL@BATCH@C,H,W give one of several models a batch size and a shape of its own")
     add_purpose(parser)
     group = parser.add_argument_group("the search")
-    group.add_argument("--budget", type=positive, default=270.0, metavar="SECONDS",
-                       help="time for all layers together (default 270)")
+    group.add_argument("--budget", type=positive, default=250.0, metavar="SECONDS",
+                       help="time for all layers together (default 250)")
     group.add_argument("--trials", type=count, default=80, metavar="N", help="candidates per layer, at most (default 80)")
     group.add_argument("--strategy", choices=STRATEGIES, default="descent",
                        help="descent: curated candidates, then one value at a time (default); evolution: breed the best; random")

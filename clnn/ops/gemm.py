@@ -110,6 +110,8 @@ JOIN, PART = 4_000_000, 35
 REPACKED, REPACKED_ELEMENTS = 3, 1 << 21
 #: depth from which on a CPU cuts the sum rather than a result of at most so many rows and columns, which fits one tile
 LONG, TILE = 4096, 256
+#: depth up to which a CPU stores C in wider pieces
+SHALLOW = 32
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -192,6 +194,14 @@ def whole_rows(problem: dict, target: Target) -> dict[str, int]:
     return rows if kernel.local_bytes(p, SimpleNamespace(**chosen | rows)) <= target.local_memory else {}
 
 
+def three_vectors(problem: dict, target: Target) -> dict[str, int]:
+    """Wider register blocks for products so shallow that storing C is most of the work, where they fit 32 registers and C."""
+    n, wide = problem["N"], 3 * 16
+    if problem["K"] > SHALLOW or n % wide or target.vector_width < 16:
+        return {}
+    return {"MR": 8, "NV": 3, "MC": 480, "MB": 64, "NC": min(n, 4 * wide)}
+
+
 def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
             may_a: bool, label: str) -> tuple[dict[str, int], Operand, Operand]:
     """Launch what packs A, or B, or both once, where the tiles of ``gemm/packed`` would pack them over and over.
@@ -272,7 +282,7 @@ def launch_gemm(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
     if kind == "packed":
-        config = whole_rows(problem, context.target) | config
+        config = three_vectors(problem, context.target) | whole_rows(problem, context.target) | config
         config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
