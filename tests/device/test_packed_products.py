@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from harness import run_offer
@@ -49,3 +51,26 @@ def test_large_products_pack_once():
         assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
     op, inputs = specs("NN", 128, 512, 784)
     assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
+
+
+@pytest.mark.parametrize("form", ["NN", "TT"])
+@pytest.mark.parametrize(("m", "n", "k"), [(12, 48, 8), (481, 144, 17), (7, 384, 32), (24, 96, 5000), (130, 250, 4097)])
+def test_shallow_and_deep_products(form, m, n, k, device_session):
+    """Shallow ones may take wider blocks, deep ones with a small result cut the sum: the same product."""
+    op, inputs = specs(form, m, n, k)
+    rng = np.random.default_rng(8)
+    arrays = [rng.standard_normal(spec.shape).astype(np.float32) for spec in inputs]
+    got = run_offer(op, packed(op, inputs, device_session.target), arrays, inputs, op.infer(*inputs), device_session)[0]
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
+    assert np.abs(got - expected).max() < 1e-5 * np.sqrt(k)
+
+
+def test_blocks_and_cuts_follow_from_the_sizes():
+    def last(m, n, k, width=16):
+        op, inputs = specs("NN", m, n, k)
+        offer = packed(op, inputs, replace(GENERIC_CPU, compute_units=2, vector_width=width, local_memory=1 << 20))
+        (main,) = (launch for launch in offer.launches if launch.kernel.template == "gemm/packed")
+        return main.kernel.t, main.kernel.p.splits
+
+    assert last(5000, 96, 16)[0].NV == 3 and last(5000, 96, 16, width=8)[0].NV == 1 and last(5000, 96, 64)[0].NV == 2
+    assert last(128, 256, 50176)[1] == 4 and last(128, 512, 50176)[1] == 1
