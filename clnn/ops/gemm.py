@@ -110,8 +110,6 @@ JOIN, PART = 4_000_000, 35
 REPACKED, REPACKED_ELEMENTS = 3, 1 << 21
 #: depth from which on a CPU cuts the sum rather than a result of at most so many rows and columns, which fits one tile
 LONG, TILE = 4096, 256
-#: depth up to which a CPU stores C in wider pieces
-SHALLOW = 32
 #: parts into which a long sum may be cut
 SPLITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -181,25 +179,6 @@ def vector_splits(gemm: Gemm, target: Target) -> int:
     while groups * splits < 4 * target.compute_units and k // (2 * splits) >= 512:
         splits *= 2
     return splits
-
-
-def whole_rows(problem: dict, target: Target) -> dict[str, int]:
-    """Tiles with all rows of a C that is one tile, where a long sum is cut: it is cut into pieces enough already."""
-    m, n, splits = problem["M"], problem["N"], problem["splits"]
-    if splits == 1 or max(m, n) > TILE:
-        return {}
-    kernel, p = declaration("gemm/packed"), SimpleNamespace(**problem)
-    chosen = kernel.defaults(p, target)
-    rows = {"MC": -(-m // chosen["MR"]) * chosen["MR"]}
-    return rows if kernel.local_bytes(p, SimpleNamespace(**chosen | rows)) <= target.local_memory else {}
-
-
-def three_vectors(problem: dict, target: Target) -> dict[str, int]:
-    """Wider register blocks for products so shallow that storing C is most of the work, where they fit 32 registers and C."""
-    n, wide = problem["N"], 3 * 16
-    if problem["K"] > SHALLOW or n % wide or target.vector_width < 16:
-        return {}
-    return {"MR": 8, "NV": 3, "MC": 480, "MB": 64, "NC": min(n, 4 * wide)}
 
 
 def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
@@ -282,7 +261,6 @@ def launch_gemm(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
     if kind == "packed":
-        config = three_vectors(problem, context.target) | whole_rows(problem, context.target) | config
         config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)

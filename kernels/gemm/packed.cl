@@ -25,12 +25,17 @@ def tile(p, target, a_lies, b_lies):
         return 384, 64, 48
     return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
 
+def shallow(p, target):
+    """Whether storing C is most of the work, and three vectors fit the registers and C."""
+    return p.K <= 32 and p.N % 48 == 0 and target.vector_width >= 16
+
 def choose(p, target):
-    rows, vectors = block(p, target)
+    rows, vectors = (8, 3) if shallow(p, target) else block(p, target)
     width = 16 * vectors
     a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
-    most_rows, most_columns, at_once = tile(p, target, a_lies, b_lies)
+    most_rows, most_columns, at_once = (480, 192, 64) if shallow(p, target) else tile(p, target, a_lies, b_lies)
     depth = 512 if width == 16 and b_lies else 256      # a panel of B stays in the first cache
+    whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)      # C is cut no further: its rows, or K, are cut already
     config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": depth,
               "NC": even(p.N, most_columns, width)}
     def tiles():
@@ -38,7 +43,7 @@ def choose(p, target):
     def halve(name, unit):
         config[name] = -(-config[name] // (2 * unit)) * unit
     # panels that fit, and enough tiles that every core gets some
-    while tiles() < 8 * target.compute_units and config["MC"] > 128:
+    while tiles() < 8 * target.compute_units and config["MC"] > 128 and not whole:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
         halve("NC", width)

@@ -66,11 +66,12 @@ def test_shallow_and_deep_products(form, m, n, k, device_session):
 
 
 def test_blocks_and_cuts_follow_from_the_sizes():
-    def last(m, n, k, width=16):
+    def last(m, n, k, width=16, local=1 << 20):
         op, inputs = specs("NN", m, n, k)
-        offer = packed(op, inputs, replace(GENERIC_CPU, compute_units=2, vector_width=width, local_memory=1 << 20))
+        offer = packed(op, inputs, replace(GENERIC_CPU, compute_units=2, vector_width=width, local_memory=local))
         (main,) = (launch for launch in offer.launches if launch.kernel.template == "gemm/packed")
         return main.kernel.t, main.kernel.p.splits
 
     assert last(5000, 96, 16)[0].NV == 3 and last(5000, 96, 16, width=8)[0].NV == 1 and last(5000, 96, 64)[0].NV == 2
+    assert last(12544, 192, 32, local=1 << 19)[0].NV == 3       # smaller panels rather than a refusal
     assert last(128, 256, 50176)[1] == 4 and last(128, 512, 50176)[1] == 1
