@@ -17,6 +17,7 @@ deep neural networks", 2018, for why points close to ±1 are good.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -103,13 +104,23 @@ def _tile(filter_side: int, image: TensorSpec, target: Target) -> int:
     if config.winograd in ("f2", "f4"):
         return int(config.winograd[1])
     if target.is_cpu:
-        return min((4, 2), key=lambda m: (m + filter_side - 1) ** 2 * (_count(image, m) + FILTERS_AS_TILES))
+        return min((4, 2), key=lambda m: _cost(image, filter_side, m))
     return 2 if filter_side == 5 and target.unified_memory else 4
 
 
-def _count(image: TensorSpec, m: int) -> int:
-    """Tiles of all images."""
-    return image.shape[0] * -(-image.shape[2] // m) * -(-image.shape[3] // m)
+def _grid(image: TensorSpec, m: int) -> tuple[int, int]:
+    """Rows and columns of tiles of an image."""
+    return -(-image.shape[2] // m), -(-image.shape[3] // m)
+
+
+def _products(image: TensorSpec, filter_side: int, m: int, more_tiles: int = 0) -> int:
+    """Multiplications of all tiles, and of some more, for a channel in and one out."""
+    return (m + filter_side - 1) ** 2 * (image.shape[0] * math.prod(_grid(image, m)) + more_tiles)
+
+
+def _cost(image: TensorSpec, filter_side: int, m: int) -> int:
+    """The same with what a CPU makes of the filters."""
+    return _products(image, filter_side, m, FILTERS_AS_TILES)
 
 
 def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
@@ -160,7 +171,7 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
 def fprop(op, context: Context) -> None:
     (x, w), (y,) = context.inputs, context.outputs
     m = _prepare(op, w.shape[2:], y, context)
-    image = _Tiles(x, (-op.padding[0], -op.padding[2]), -(-y.shape[2] // m), -(-y.shape[3] // m), m)
+    image = _Tiles(x, (-op.padding[0], -op.padding[2]), *_grid(y, m), m)
     _convolve(op, context, image, y, w, transforms(m, w.shape[2]), transposed=False)
 
 
@@ -170,7 +181,7 @@ def dgrad(op, context: Context) -> None:
     m, reach = _prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
     by = transforms(m, reach + 1)
     turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
-    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), -(-dx.shape[2] // m), -(-dx.shape[3] // m), m)
+    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *_grid(dx, m), m)
     _convolve(op, context, image, dx, w, turned, transposed=True)
 
 
@@ -181,7 +192,7 @@ def wgrad(op, context: Context) -> None:
     by = transforms(side, m)
     (n, k, p, q), c = dy.shape, x.shape[1]
     cg, kg = c // op.groups, k // op.groups
-    rows, cols = -(-p // m), -(-q // m)
+    rows, cols = _grid(dy, m)
     tiles, elements = n * rows * cols, (m + side - 1) ** 2
     context.check_workspace(4 * elements * (tiles * (c + k) + k * cg))
     inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
@@ -212,9 +223,9 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
     m = _tile(side, result, target)
     n, _, height, width = result.shape
-    tiles, elements, direct = _count(result, m), (m + side - 1) ** 2, side ** 2 * n * height * width
-    if elements * (tiles + FILTERS_AS_TILES) > direct if target.is_cpu else tiles < LEAST_TILES:
+    tiles, direct = n * math.prod(_grid(result, m)), side ** 2 * n * height * width
+    if _cost(result, side, m) > direct if target.is_cpu else tiles < LEAST_TILES:
         return f"{tiles} tiles do not pay for transforming the filters"
-    if tiles * elements > MOST_PRODUCTS * direct:
+    if _products(result, side, m) > MOST_PRODUCTS * direct:
         return f"tiles of {m}×{m} hang too far over images of {height}×{width}"
     return None
