@@ -23,6 +23,8 @@ from .problem import Problem, problem_of
 
 #: seconds between two launches of one queue, beyond what an empty kernel takes itself
 BETWEEN = 3e-6
+#: the name in the table of depthwise kernels that take vectors of channels
+CHANNEL_VECTORS = "conv/depthwise, vectors of channels"
 #: kernels by the beginning of their templates' names → share of the peak flops that they reach on CPUs and elsewhere, where
 #: their tiles are large, their operands plain, and all compute units busy
 SHARES: dict[str, tuple[float, float]] = {
@@ -33,8 +35,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/direct_planes": (0.5, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
-    "conv/depthwise, vectors of channels": (0.4, 0.15),
-    "conv/depthwise_wgrad, vectors of channels": (0.4, 0.15),
+    CHANNEL_VECTORS: (0.4, 0.15),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
     "conv/": (0.5, 0.4),
@@ -117,7 +118,7 @@ def _name(kernel) -> str:
     """The kernel's name in the table of shares."""
     t = kernel.t
     if getattr(kernel.p, "inner", "") == "channels" and (getattr(t, "ACROSS", 1) > 1 or getattr(t, "LANES", 0) == 1 < t.VECTOR):
-        return f"{kernel.template}, vectors of channels"
+        return CHANNEL_VECTORS
     return kernel.template
 
 

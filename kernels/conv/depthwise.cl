@@ -21,7 +21,7 @@ def units(p, t, cpu):
 
 def choose_across(p, target):
     """Channels of a vector: as many as a register holds."""
-    if not target.is_cpu or p.inner != "channels" or not p.taps_first:
+    if not p.taps_first:
         return 1
     return next(v for v in (16, 8, 4, 1) if p.C % v == 0 and v <= max(target.vector_width, 4))
 
@@ -48,13 +48,14 @@ KERNEL = Kernel(
              "dilation": "(vertical, horizontal)", "backwards": "whether this is the gradient",
              "spread": "results that share a channel of the image; backwards they are summed",
              "x_strides": "of (N, C, H, W) in x",
-             "strides": "of (N, C, H, W) in the result", "taps_first": "whether the filters are (taps, C) rather than (C, taps)",
+             "strides": "of (N, C, H, W) in the result",
+             "taps_first": "whether the filters lie as (taps, C), for CPUs that take channels together, rather than (C, taps)",
              "inner": "what lies side by side: columns or channels"},
     tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded"),
               Tunable("COLS", (1, 2, 4), 1, 3, "results of a row that share what is loaded: with GROUP > 1 where columns lie side by side, or with ACROSS > 1"),
               Tunable("ACROSS", (1, 4, 8, 16), 1, 1, "channels that an item of a group of one takes together")),
-    constraints=(Constraint(lambda p, t, target: t.ACROSS == 1 or t.GROUP == 1 and p.inner == "channels" and p.taps_first
-                            and p.spread == 1 and p.C % t.ACROSS == 0, "the vector does not fit the channels, or their filters"),),
+    constraints=(Constraint(lambda p, t, target: t.ACROSS == 1 or (t.GROUP == 1 and p.taps_first and p.C % t.ACROSS == 0),
+                            "the vector does not fit the channels, or their filters"),),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
     local_size=walk_group,
