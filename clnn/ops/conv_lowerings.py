@@ -12,7 +12,7 @@ from ..codegen.views import Digit, View, matrix
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
-from . import depthwise, direct_planes, strips, winograd
+from . import depthwise, direct_channels, direct_planes, strips, winograd
 from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
 from .tiles import turned
@@ -227,12 +227,17 @@ def _planes_layouts(op, inputs, outputs):
     return [((ROW,) * len(inputs), (ROW,) * len(outputs))]
 
 
+def _channels_layouts(op, inputs, outputs):
+    return [((NHWC, ROW), (NHWC,))]
+
+
 def _filter_layouts(op, inputs, outputs):
     return [((layout, ROW), (layout,)) for layout in (ROW, NHWC)]
 
 
 FPROP = (
     Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
+    Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
     Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
@@ -243,6 +248,7 @@ FPROP = (
 )
 DGRAD = (
     Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
+    Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),

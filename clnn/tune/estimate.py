@@ -21,6 +21,8 @@ from ..runtime import Session
 from ..runtime.speed import Peak, peak
 from .problem import Problem, problem_of
 
+#: kernels that, beside others, only join a few partial sums or turn filters
+BESIDE = ("reduce/rows", "pointwise/transpose")
 #: seconds between two launches of one queue, beyond what an empty kernel takes itself
 BETWEEN = 3e-6
 #: the name in the table of depthwise kernels that take vectors of channels
@@ -32,6 +34,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "gemm/tiled": (0.02, 0.8),
     "gemm/simple": (0.012, 0.04),
     "conv/direct": (0.013, 0.08),
+    "conv/direct_channels": (0.95, 0.08),
     "conv/direct_planes": (0.5, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
@@ -77,8 +80,8 @@ def estimate(node: Node, session: Session) -> float:
 def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -> float:
     """Seconds of the launches of an offer, one after the other."""
     main = [launch for launch in offer.launches if not declaration(launch.kernel.template).auxiliary]
-    if not isinstance(getattr(problem.op, "base", problem.op), Reduce):      # elsewhere it only joins a few partial sums
-        main = [launch for launch in main if launch.kernel.template != "reduce/rows"] or main
+    if not isinstance(getattr(problem.op, "base", problem.op), Reduce):
+        main = [launch for launch in main if launch.kernel.template not in BESIDE] or main
     if any(_product(launch) is not None for launch in main):        # what stands beside a product only prepares or finishes it
         main = []
     tensors = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
@@ -96,6 +99,8 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, _name(kernel), cpu)
+            if kernel.template == "conv/direct_channels":       # narrow vectors leave lanes idle
+                share *= min(1.0, kernel.t.ACROSS / VECTOR)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),

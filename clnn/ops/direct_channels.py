@@ -1,0 +1,69 @@
+"""Convolutions, and their gradients in the image, on CPUs where channels are innermost: vectors of result channels, summed over
+taps of pixels.
+
+A product of matrices would unfold the image first; here rows of pixels are copied once.
+"""
+
+from __future__ import annotations
+
+from ..codegen.lowering import Context
+from ..errors import LoweringError
+from ..target import Target
+from .tiles import turn
+
+#: fewest channels that fill a vector
+NARROWEST = 4
+#: most channels of a group that are read with which products of matrices do not pay against this; measured on a CPU in 2026-11
+MANY = 64
+
+
+def _check(op, context: Context, made: int) -> None:
+    if not context.target.is_cpu:
+        raise LoweringError("is made for CPUs")
+    if made // op.groups % NARROWEST:
+        raise LoweringError(f"takes channels by {NARROWEST} at least")
+
+
+def _launch(op, context: Context, filters, padding, backwards: bool) -> None:
+    (image, w), (result,) = context.inputs, context.outputs
+    context.launch("conv/direct_channels",
+                   {"N": image.shape[0], "groups": op.groups, "ins": image.shape[1] // op.groups,
+                    "outs": result.shape[1] // op.groups, "pixels": image.shape[2:], "results": result.shape[2:],
+                    "window": w.shape[2:], "stride": op.stride, "padding": padding, "dilation": op.dilation,
+                    "backwards": backwards},
+                   {"x": context.input(0), "f": filters}, {"y": context.output(0)})
+
+
+def fprop(op, context: Context) -> None:
+    k, c, r, s = context.inputs[1].shape
+    _check(op, context, k)
+    filters = context.scratch((c * r * s, k))       # so that those of neighbouring channels are neighbours
+    turn(context, context.input(1), filters, 1, c * r * s, k)
+    _launch(op, context, filters, (op.padding[0], op.padding[2]), backwards=False)
+
+
+def dgrad(op, context: Context) -> None:
+    """A convolution with the filters turned about."""
+    k, c, r, s = context.inputs[1].shape
+    _check(op, context, c * op.groups)
+    if op.stride != (1, 1):
+        raise LoweringError("the pixels of a stride are apart")
+    padding = tuple((size - 1) * apart - pad for size, apart, pad in
+                    zip((r, s), op.dilation, (op.padding[0], op.padding[2]), strict=True))
+    if min(padding) < 0:
+        raise LoweringError("pads more than a filter covers")
+    filters = context.scratch((k, r * s, c))
+    turn(context, context.input(1), filters, k, r * s, c)
+    _launch(op, context, filters, padding, backwards=True)
+
+
+def refuse(op, inputs, outputs, target: Target) -> str | None:
+    """Where other ways are faster."""
+    if not target.is_cpu:
+        return "is made for CPUs"
+    channels = inputs[0].shape[1] // op.groups
+    if tuple(inputs[1].shape[2:]) == (1, 1) and channels > NARROWEST:
+        return "1×1 filters are matrices as they are"
+    if channels > MANY:
+        return f"with more than {MANY} channels products of matrices are faster"
+    return None
