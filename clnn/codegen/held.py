@@ -25,7 +25,8 @@ def _fits(vector: int, p: SimpleNamespace) -> bool:
 
 TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),)
 CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),)
-#: from so many elements on one of two tensors is held in local memory, as registers for both would leave few groups per unit
+#: of more elements, of one tensor or of two, an item holds half in local memory, as registers for all would leave few groups
+#: per unit
 KEPT = 32
 
 
@@ -46,12 +47,13 @@ class Sizes:
                 if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
 
     def _local_bytes(self, items: int, held: int) -> int:
-        return items * (12 + (4 * held if self.pairs and held >= KEPT else 0))
+        elements = 2 * held if self.pairs else held
+        return items * (12 + (2 * elements if elements > KEPT else 0))
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
-SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (256, 32), (512, 32)))
-PAIRS = Sizes(SMALL, ((128, 32), (256, 32)), pairs=True)
+SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)))
+PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), pairs=True)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
 
@@ -68,15 +70,20 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
 
 
 def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
-    """The smallest (items, held) with one part, or else with so few that they all run at a time."""
+    """The smallest (items, held) with one part, or else with so few that units need one group each, or two."""
     possible = sizes.possible(target)
     alone = [size for size in possible if size in sizes.alone]
     shared = [size for size in possible if size in sizes.shared]
-    for wanted, candidates in ((1, alone), (target.compute_units // 2, shared), (target.compute_units, shared)):
+    for wanted, candidates in ((1, alone), (target.compute_units, shared), (most_parts(target), shared)):
         for size in candidates:
             if count_parts(channels, outer, inner, *size) <= wanted:
                 return size
     return possible[-1]
+
+
+def most_parts(target: Target) -> int:
+    """Parts of a channel that all run at a time."""
+    return (2 if target.has("resident_twice") else 1) * target.compute_units
 
 
 def choose_held(p: SimpleNamespace, target: Target) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..codegen.channels import channel_problem, split_channels
-from ..codegen.held import PAIRS, SINGLE, Sizes, board_size, count_parts, default_size, held_problem
+from ..codegen.held import PAIRS, SINGLE, Sizes, board_size, count_parts, default_size, held_problem, most_parts
 from ..codegen.lowering import Context, Operand
 from ..errors import LoweringError
 from ..ir import Op, TensorSpec
@@ -64,8 +64,8 @@ def refuse_held(sizes: Sizes) -> Callable:
         parts = count_parts(*extents, *default_size(*extents, sizes, target))
         if parts > 1 and not target.has("resident"):
             return "needs the feature resident: groups that run at a time"
-        if parts > target.compute_units:
-            return f"a channel needs {parts} groups that hold it, of which {target.compute_units} run at a time"
+        if parts > most_parts(target):
+            return f"a channel needs {parts} groups that hold it, of which {most_parts(target)} run at a time"
         return None
     return refuse
 
@@ -93,7 +93,7 @@ def _held(
     if outer * inner >= 2**31:
         raise LoweringError("a channel has more elements than an int counts")
     default = default_size(*extents, sizes, context.target)
-    limit = max(context.target.compute_units, count_parts(*extents, *default))
+    limit = max(most_parts(context.target), count_parts(*extents, *default))
     offered = {f"{items}x{held}": (items, held) for items, held in sizes.possible(context.target)
                if count_parts(*extents, items, held) <= limit}
     problem = held_problem(*extents, *offered[context.choice("size", "{}x{}".format(*default), tuple(offered))], eps)

@@ -20,17 +20,45 @@ from .opencl import cl
 class Probe(NamedTuple):
     """A kernel called ``probe`` that writes 64 floats, and what they must be.
 
-    Behind the 64 floats lie :data:`SPARE` more, zeros at first, for its own use. It runs in one work-group of ``items``, or
-    ``everywhere`` in as many as there are compute units.
+    Behind the 64 floats lie :data:`SPARE` more, zeros at first, for its own use. It runs in one work-group of ``items``, or in
+    ``per_unit`` times as many as there are compute units.
     """
 
     source: str
     expected: np.ndarray
     items: int = 64
-    everywhere: bool = False
+    per_unit: int = 0
 
 
 SPARE = 128
+
+
+def _meeting(registers: int, local: int, per_unit: int) -> Probe:
+    """Whether work-groups of 512 items that hold so many numbers each run at a time: they wait for each other, though not for
+    ever."""
+    return Probe(f"""
+__kernel void probe(__global float* y)
+{{
+    volatile __global int* arrived = (volatile __global int*)(y + 64);
+    const int item = get_local_id(0), groups = get_num_groups(0);
+    __local float close[{512 * max(local, 1)}], sums[3 * 512];
+    float held[{registers}], sum = 0.0f;
+    for (int i = 0; i < {registers}; ++i) held[i] = y[65 + (item + 3 * i) % 32];
+    for (int i = 0; i < {local}; ++i) close[i * 512 + item] = y[65 + (item + i) % 32];
+    sums[item] = sums[item + 512] = sums[item + 1024] = y[65 + item % 32];
+    if (item == 0) {{
+        atomic_inc(arrived);
+        for (int tries = 0; atomic_or(arrived, 0) < groups && tries < (1 << 16); ++tries);
+    }}
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
+    for (int i = 0; i < {registers}; ++i) sum += held[i] * i;
+    for (int i = 0; i < {local}; ++i) sum += close[i * 512 + (item + i) % 512];
+    for (int i = 0; i < 3; ++i) sum += sums[i * 512 + (item + 1) % 512];
+    if (get_group_id(0) == 0 && item < 64) y[item] = (atomic_or(arrived, 0) == groups) + sum;
+}}
+""", np.ones(64), 512, per_unit)
+
+
 PROBES: dict[str, Probe] = {
     "fp16": Probe(
         """
@@ -56,29 +84,10 @@ __kernel void probe(__global float* y)
 """,
         np.ones(64),
     ),
-    # As many work-groups of 512 items that hold 32 numbers each as there are compute units run at a time: they wait for each
-    # other, though not for ever.
-    "resident": Probe(
-        """
-__kernel void probe(__global float* y)
-{
-    volatile __global int* arrived = (volatile __global int*)(y + 64);
-    const int item = get_local_id(0), groups = get_num_groups(0);
-    float held[32], sum = 0.0f;
-    for (int i = 0; i < 32; ++i) held[i] = y[65 + (item + 3 * i) % 32];
-    if (item == 0) {
-        atomic_inc(arrived);
-        for (int tries = 0; atomic_or(arrived, 0) < groups && tries < (1 << 16); ++tries);
-    }
-    barrier(CLK_GLOBAL_MEM_FENCE);
-    for (int i = 0; i < 32; ++i) sum += held[i] * i;
-    if (get_group_id(0) == 0 && item < 64) y[item] = (atomic_or(arrived, 0) == groups) + sum;
-}
-""",
-        np.ones(64),
-        items=512,
-        everywhere=True,
-    ),
+    # As many work-groups of 512 items that hold 32 numbers each as there are compute units run at a time; and twice as many that
+    # hold 20, and as many in local memory.
+    "resident": _meeting(32, 0, 1),
+    "resident_twice": _meeting(20, 20, 2),
 }
 
 
@@ -105,7 +114,7 @@ def _works(handle, probe: Probe) -> bool:
         buffer = api.Buffer(context, api.mem_flags.READ_WRITE | api.mem_flags.COPY_HOST_PTR, hostbuf=result)
         kernel = api.Kernel(program, "probe")
         kernel.set_args(buffer)
-        groups = handle.max_compute_units if probe.everywhere else 1
+        groups = max(handle.max_compute_units * probe.per_unit, 1)
         api.enqueue_nd_range_kernel(queue, kernel, (probe.items * groups,), (probe.items,))
         api.enqueue_copy(queue, result, buffer)
         queue.finish()

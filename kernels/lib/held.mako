@@ -19,21 +19,35 @@ def split(name, t):
     const int c = get_group_id(0) / ${p.parts} * ${p.across} + item % ${p.across}, part = get_group_id(0) % ${p.parts};
 </%def>
 <%def name="each(p, t)">
-<%doc>The body for every vector that an item holds: ``u``, its number, and the C texts of its offset and of whether it exists.</%doc>
+<%doc>
+The body for every vector that an item holds: ``u``, its number, and the C texts of its offset and of whether it exists. Only the last part may hold less
+than it could: others ask nothing.
+</%doc>
 <%
-lanes, count = p.items // p.across, p.outer * p.inner
-ragged = count % part_size(p) or p.C % p.across
+cut = p.outer * p.inner % part_size(p)
+channels = f"c < {p.C}" if p.C % p.across else ""
 %>
+% if cut and p.parts > 1:
+    if (begin - lane${f" * {t.VECTOR}" if t.VECTOR > 1 else ""} < ${p.outer * p.inner - cut}) {
+        ${vectors(p, t, caller.body, channels)}
+    } else {
+        ${vectors(p, t, caller.body, channels, p.outer * p.inner)}
+    }
+% else:
+    ${vectors(p, t, caller.body, channels, p.outer * p.inner if cut else None)}
+% endif
+</%def>
+<%def name="vectors(p, t, body, channels, count=None)">
 % for u in range(p.held // t.VECTOR):
 <%
-k = f"(begin + {u * lanes * t.VECTOR})"
+k = f"(begin + {u * (p.items // p.across) * t.VECTOR})"
 if p.inner == 1:
     at = f"(index_t){k} * {p.C} + c"
 else:
     at = f"((index_t)({k} / {p.inner}) * {p.C} + c) * {p.inner} + {k} % {p.inner}"
-there = f"({k} < {count}" + (f" && c < {p.C}" if p.C % p.across else "") + ")"
+checks = ([f"{k} < {count}"] if count else []) + ([channels] if channels else [])
 %>
-    ${caller.body(u=u, at=at, there=there if ragged else "")}
+    ${body(u=u, at=at, there=f"({' && '.join(checks)})" if checks else "")}
 % endfor
 </%def>
 <%def name="fetch(t, pointer, at, there, less='')">\

@@ -1,28 +1,31 @@
 <%!
-from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
+from clnn.codegen.header import Kernel, Tunable
+from clnn.codegen.held import CONSTRAINTS, KEPT, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
 
 KERNEL = Kernel(
     summary="Batch normalisation that reads memory once: each group holds its part of a channel until the statistics are known.",
     reads=("x", "gamma", "beta"),
     stores=("y", "mean", "var", "board"),
     problem=PROBLEM,
-    tunables=TUNABLES,
+    tunables=(*TUNABLES, Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory")),
     constraints=CONSTRAINTS,
-    choose=choose_held,
+    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(p.held > KEPT)},
     global_size=held_items,
     local_size=held_group,
-    local_bytes=lambda p, t: 12 * p.items + 4,
+    local_bytes=lambda p, t: 12 * p.items + 4 + 4 * t.KEPT * p.items * (p.held - p.held // t.VECTOR // 2 * t.VECTOR),
 )
 %>
 <%namespace name="held" file="/lib/held.mako"/>
 <%
 V, vec, split = t.VECTOR, held.module.vector(t), held.module.split
+vectors = p.held // V
+close = vectors // 2 if t.KEPT else vectors         # those in registers
+v = [f"v{u}" if u < close else f"kept[{(u - close) * p.items} + item]" for u in range(vectors)]
 %>
 <%def name="load(part)">
         begin = ${held.begin(p, t, part)};
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        v${u} = ${held.fetch(t, "x", at, there)};
+        ${v[u]} = ${held.fetch(t, "x", at, there)};
 </%held:each>
 </%def>
 <%def name="join(entries=None)">
@@ -51,12 +54,12 @@ V, vec, split = t.VECTOR, held.module.vector(t), held.module.split
         ${vec} total = 0.0f, squared = 0.0f;
         int known = 0;
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        total += v${u};
+        total += ${v[u]};
         known += ${there or 1};
 </%held:each>
         own = known > 0 ? (${" + ".join(split("total", t))}) / (known * ${V}.0f) : 0.0f;
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        { const ${vec} d = ${f"{there} ? v{u} - own : ({vec})(0.0f)" if there else f"v{u} - own"}; squared += d * d; }
+        { const ${vec} d = ${f"{there} ? {v[u]} - own : ({vec})(0.0f)" if there else f"{v[u]} - own"}; squared += d * d; }
 </%held:each>
         means[item] = own;
         squares[item] = ${" + ".join(split("squared", t))};
@@ -68,7 +71,8 @@ ${signature}
     __local float means[${p.items}], squares[${p.items}], counts[${p.items}];
     ${held.locate(p)}
     const float weight = c < ${p.C} ? gamma[c] : 0.0f, offset = c < ${p.C} ? beta[c] : 0.0f;
-    ${vec} ${", ".join(f"v{u}" for u in range(p.held // V))};
+    ${f"{vec} " + ", ".join(v[:close]) + ";" if close else ""}
+    ${f"__local {vec} kept[{(vectors - close) * p.items}];" if t.KEPT else ""}
     int begin;
 % if p.parts == 1:
     ${load("0")}
@@ -105,7 +109,7 @@ ${signature}
             ${store("var", "c", "variance")}
         }
 <%held:each p="${p}" t="${t}" args="u, at, there">
-        ${held.put(t, "y", at, there, [f"({element} - m) * slope + offset" for element in split(f"v{u}", t)])}
+        ${held.put(t, "y", at, there, [f"({element} - m) * slope + offset" for element in split(v[u], t)])}
 </%held:each>
     }
 }

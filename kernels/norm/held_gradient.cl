@@ -9,7 +9,7 @@ KERNEL = Kernel(
     problem=PROBLEM,
     tunables=(*TUNABLES, Tunable("KEPT", (0, 1), 0, 1, "whether what is held of x lies in local memory")),
     constraints=CONSTRAINTS,
-    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(p.held >= KEPT)},
+    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(2 * p.held > KEPT)},
     # gamma is read only to be told on the board, once, and dgamma is stored by the group that has found it told
     in_place=(("dgamma", "gamma"),),
     global_size=held_items,

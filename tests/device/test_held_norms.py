@@ -22,6 +22,7 @@ from clnn.target import GENERIC_CPU, GENERIC_GPU
 
 FORWARD, GRADIENT = ops.BatchNorm(1e-5), ops.BatchNormGrad(1e-5)
 GPU = replace(GENERIC_GPU, features=frozenset({"resident"}), compute_units=132)
+ROOMY_GPU = replace(GPU, features=frozenset({"resident", "resident_twice"}))
 
 
 def held(op):
@@ -45,8 +46,8 @@ def arrays_for(op, shape, mean: float = 0.0):
             wide.var((0, 2, 3)).astype(np.float32), gamma]
 
 
-@pytest.mark.parametrize("op, kept", [(FORWARD, {}), (GRADIENT, {"KEPT": 0}), (GRADIENT, {"KEPT": 1})],
-                         ids=["forward", "gradient", "gradient, x in local memory"])
+@pytest.mark.parametrize("op, kept", [(op, {"KEPT": kept}) for op in (FORWARD, GRADIENT) for kept in (0, 1)],
+                         ids=["forward", "forward, half in local memory", "gradient", "gradient, x in local memory"])
 @pytest.mark.parametrize("shape, layout, size, vector, parts", [
     ((32, 2, 28, 28), ROW, "64x4", 4, 98),         # joined in three steps, the second of which is not full
     ((9, 3, 30, 31), ROW, "64x8", 2, 17),          # the last part is not full
@@ -109,7 +110,8 @@ def test_the_weight_may_be_overwritten_by_its_update(size, device_session):
 @pytest.mark.parametrize("shape, target, reason", [
     ((64, 64, 56, 56), GENERIC_CPU, "a CPU runs a work-group from start to end"),
     ((64, 64, 56, 56), GPU.without("resident"), "needs the feature resident"),
-    ((64, 2, 512, 512), GPU, "a channel needs 1024 groups that hold it, of which 132 run at a time"),
+    ((64, 2, 512, 512), GPU, "a channel needs 820 groups that hold it, of which 132 run at a time"),
+    ((64, 2, 512, 512), ROOMY_GPU, "a channel needs 820 groups that hold it, of which 264 run at a time"),
     ((64, 64, 56, 56), GPU, None),
     ((16, 64, 7, 7), GPU.without("resident"), None),        # one group holds a whole channel
 ])
@@ -126,15 +128,17 @@ def test_refusals_say_why(shape, target, reason):
 def test_groups_are_as_small_as_may_be():
     assert default_size(512, 64, 49, SINGLE, GPU) == (256, 16)          # the first that holds a channel of 3136
     assert default_size(256, 64, 3136, SINGLE, GPU) == (128, 32)        # 49 parts
-    assert default_size(64, 64, 12544, SINGLE, GPU) == (512, 32)        # 49 parts
+    assert default_size(64, 64, 12544, SINGLE, GPU) == (128, 64)        # 98 parts
     assert default_size(64, 64, 12544, PAIRS, GPU) == (256, 32)         # 98 parts, with two tensors held
+    assert default_size(64, 96, 12544, PAIRS, GPU) == (256, 40)         # 118 parts, where 256 x 32 makes 147
+    assert default_size(64, 128, 12544, PAIRS, ROOMY_GPU) == (256, 32)  # 196 parts, two groups on a unit
 
 
 def test_what_does_not_fit_local_memory_is_not_offered():
     small = replace(GPU, local_memory=32768)
     assert default_size(64, 64, 3136, PAIRS, GPU) == default_size(64, 64, 3136, PAIRS, small) == (128, 32)       # 49 parts
     inputs, outputs = specs(GRADIENT, (64, 64, 112, 112))
-    for target, expected in ((GPU, ("512x16", "256x32")), (small, ("512x16",))):
+    for target, expected in ((GPU, ("512x16", "256x32", "256x40")), (small, ("512x16",))):
         (size,) = held(GRADIENT).offer(GRADIENT, inputs, outputs, target).choices
         assert tuple(sorted(size.values)) == tuple(sorted(expected))
 
@@ -142,6 +146,6 @@ def test_what_does_not_fit_local_memory_is_not_offered():
 def test_no_size_needs_more_groups_than_run_at_a_time():
     inputs, outputs = specs(FORWARD, (64, 64, 112, 112))
     (size,) = held(FORWARD).offer(FORWARD, inputs, outputs, GPU).choices
-    assert size.values == ("256x32", "512x16", "512x32")
+    assert size.values == ("128x64", "256x32", "512x16", "512x32", "512x40")
     with pytest.raises(LoweringError, match="the choice size cannot be '64x4' here"):
         held(FORWARD).offer(FORWARD, inputs, outputs, GPU, {"size": "64x4"})
