@@ -29,8 +29,6 @@ from clnn.tune.problem import problem_of
 from clnn.tune.space import Space
 
 BATCH = 64
-#: of images, rows and matrix, as the memory suite has them on GPUs
-SIZES = (BATCH, 64, 112, 112), (65536, 1000), (8192, 8192)
 LAYOUTS = ("NCHW", "NHWC")
 #: how a kernel came to be compiled, the strictest first:
 #: chosen where nothing is measured; offered by another lowering or in another layout, which measurements may prefer;
@@ -117,7 +115,7 @@ def representatives(kernels: Iterable[Kernel]) -> dict[str, Kernel]:
 @functools.cache
 def programs() -> tuple[tuple[str, Graph, tuple[Pass, ...]], ...]:
     """(name, graph, passes) of all benchmarks; the same graphs for all machines."""
-    single = [*layers.cases(BATCH, False), *gemm.cases("gpu", False), *memory.cases(*SIZES, 1)]
+    single = [*layers.cases(BATCH, False), *gemm.cases("gpu", False), *memory.cases(*memory.sizes(False, BATCH), 1)]
     return tuple([(case.name, _graph(case), INFERENCE) for case in single] + list(_networks()))
 
 
