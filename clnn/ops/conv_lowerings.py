@@ -237,9 +237,9 @@ def _filter_layouts(op, inputs, outputs):
 
 FPROP = (
     Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
-    Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
+    Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
     Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
     Lowering("turned_gemm", _turned_fprop, _refuse_turned, _planes_layouts),
     Lowering("implicit_gemm", _implicit_fprop, _refuse_narrow, _filter_layouts),
@@ -248,9 +248,9 @@ FPROP = (
 )
 DGRAD = (
     Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
-    Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
+    Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),
     Lowering("turned_gemm", _turned_dgrad, _refuse_turned, _planes_layouts),
     Lowering("implicit_gemm", _implicit_dgrad, _refuse_scattered, _filter_layouts),

@@ -13,8 +13,9 @@ from .tiles import turn
 
 #: fewest channels that fill a vector
 NARROWEST = 4
-#: most channels of a group that are read with which products of matrices do not pay against this; measured on a CPU in 2026-11
-MANY = 64
+#: most channels of a group that are read with which products of matrices do not pay against this, and with 1×1 filters, which
+#: nothing need be unfolded for; measured on a CPU in 2026-11
+MANY, MANY_SINGLE = 64, 32
 
 
 def _check(op, context: Context, made: int) -> None:
@@ -62,8 +63,7 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     if not target.is_cpu:
         return "is made for CPUs"
     channels = inputs[0].shape[1] // op.groups
-    if tuple(inputs[1].shape[2:]) == (1, 1) and channels > NARROWEST:
-        return "1×1 filters are matrices as they are"
-    if channels > MANY:
-        return f"with more than {MANY} channels products of matrices are faster"
+    most = MANY_SINGLE if tuple(inputs[1].shape[2:]) == (1, 1) else MANY
+    if channels > most:
+        return f"with more than {most} channels products of matrices are faster"
     return None

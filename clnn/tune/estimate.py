@@ -34,7 +34,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "gemm/tiled": (0.02, 0.8),
     "gemm/simple": (0.012, 0.04),
     "conv/direct": (0.013, 0.08),
-    "conv/direct_channels": (0.95, 0.08),
+    "conv/direct_channels": (0.8, 0.08),
     "conv/direct_planes": (0.5, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
