@@ -59,6 +59,8 @@ AWAKE = 256
 GATHERED, SCATTERED = 0.75, 0.8
 #: elements of a vector that packing reads on CPUs
 VECTOR = 8
+#: what is left of the first on CPUs where the result is narrower than half of one
+NARROW = 0.45
 #: the first on CPUs, by what packing reads as vectors: runs of the depth (channels), rows of pixels, or nothing
 GATHERED_DEPTH, GATHERED_ROWS, GATHERED_SINGLY = 0.9, 0.75, 0.6
 
@@ -168,6 +170,8 @@ def _eased(p: SimpleNamespace, t: SimpleNamespace, cpu: bool) -> float:
     c = getattr(p, "c", None)
     if isinstance(c, View) and c.cols and c.cols[-1].stride != 1 and p.N > 1:
         left *= SCATTERED
+    if cpu and windows and p.N < VECTOR // 2:
+        left *= NARROW
     return left
 
 
