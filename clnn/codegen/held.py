@@ -32,18 +32,24 @@ KEPT = 32
 
 @dataclass(frozen=True)
 class Sizes:
-    """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first.
+    """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first:
+    ``singly`` where no vectors of a plane can be loaded, as single elements have an address each, which takes registers.
 
     With ``pairs`` an item holds so many elements of two tensors.
     """
 
     alone: tuple[tuple[int, int], ...]
     shared: tuple[tuple[int, int], ...]
+    singly: tuple[tuple[int, int], ...]
     pairs: bool = False
 
-    def possible(self, target: Target) -> list[tuple[int, int]]:
-        """Those that a device can run."""
-        return [size for size in sorted({*self.alone, *self.shared}, key=lambda size: (size[0] * size[1], size))
+    def sharing(self, inner: int) -> tuple[tuple[int, int], ...]:
+        """Those that share a channel of planes of so many elements."""
+        return self.singly if inner == 1 or inner % 2 else self.shared
+
+    def possible(self, inner: int, target: Target) -> list[tuple[int, int]]:
+        """Those that a device can run, for planes of so many elements."""
+        return [size for size in sorted({*self.alone, *self.sharing(inner)}, key=lambda size: (size[0] * size[1], size))
                 if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
 
     def _local_bytes(self, items: int, held: int) -> int:
@@ -52,8 +58,8 @@ class Sizes:
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
-SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)))
-PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), pairs=True)
+SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)), ((128, 32), (256, 32), (512, 32)))
+PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), ((128, 32), (256, 32)), pairs=True)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
 
@@ -71,9 +77,9 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
 
 def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
     """The smallest (items, held) with one part, or else with so few that units need one group each, or two."""
-    possible = sizes.possible(target)
+    possible = sizes.possible(inner, target)
     alone = [size for size in possible if size in sizes.alone]
-    shared = [size for size in possible if size in sizes.shared]
+    shared = [size for size in possible if size in sizes.sharing(inner)]
     for wanted, candidates in ((1, alone), (target.compute_units, shared), (most_parts(target), shared)):
         for size in candidates:
             if count_parts(channels, outer, inner, *size) <= wanted:

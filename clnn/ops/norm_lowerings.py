@@ -94,7 +94,7 @@ def _held(
         raise LoweringError("a channel has more elements than an int counts")
     default = default_size(*extents, sizes, context.target)
     limit = max(most_parts(context.target), count_parts(*extents, *default))
-    offered = {f"{items}x{held}": (items, held) for items, held in sizes.possible(context.target)
+    offered = {f"{items}x{held}": (items, held) for items, held in sizes.possible(inner, context.target)
                if count_parts(*extents, items, held) <= limit}
     problem = held_problem(*extents, *offered[context.choice("size", "{}x{}".format(*default), tuple(offered))], eps)
     if problem["parts"] == 1:

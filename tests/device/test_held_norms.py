@@ -129,6 +129,7 @@ def test_groups_are_as_small_as_may_be():
     assert default_size(512, 64, 49, SINGLE, GPU) == (256, 16)          # the first that holds a channel of 3136
     assert default_size(256, 64, 3136, SINGLE, GPU) == (128, 32)        # 49 parts
     assert default_size(64, 64, 12544, SINGLE, GPU) == (128, 64)        # 98 parts
+    assert default_size(64, 64, 12543, SINGLE, GPU) == (256, 32)        # 98 parts, loaded by single elements
     assert default_size(64, 64, 12544, PAIRS, GPU) == (256, 32)         # 98 parts, with two tensors held
     assert default_size(64, 96, 12544, PAIRS, GPU) == (256, 40)         # 118 parts, where 256 x 32 makes 147
     assert default_size(64, 128, 12544, PAIRS, ROOMY_GPU) == (256, 32)  # 196 parts, two groups on a unit
