@@ -104,6 +104,8 @@ AWAKE_GATHERING = 256
 BEGIN, END, TAIL = 25, 0.6, 1.3
 #: most rows, or columns, that make a product one of vectors
 FEW = 4
+#: steps of depth that compilers for devices of small work-groups unroll where there are no more
+UNROLLED = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
 JOIN, PART = 4_000_000, 35
 #: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all
@@ -125,7 +127,7 @@ def choose_tile(gemm: Gemm, target: Target, tail: int = 0) -> tuple[dict[str, in
     resident, starved = (RESIDENT_GATHERING, STARVED_GATHERING) if how == "window" else (RESIDENT, STARVED)
     for tile in TILES:
         block, area = tile.tm * tile.tn, tile.bm * tile.bn
-        if not _holds(target, tile, how):
+        if not _holds(target, tile, how, k):
             continue
         tiles = -(-m // tile.bm) * -(-n // tile.bn) * gemm.batch
         wanted = max(1.0, resident * block / area)      # work-groups of a compute unit
@@ -149,13 +151,15 @@ def choose_tile(gemm: Gemm, target: Target, tail: int = 0) -> tuple[dict[str, in
     return config, best[2]
 
 
-def _holds(target: Target, tile: Tile, how: str) -> bool:
-    """Whether an item has the registers for a block."""
+def _holds(target: Target, tile: Tile, how: str, depth: int) -> bool:
+    """Whether an item has the registers for a block and what compilers load ahead for it."""
     if target.unified_memory:   # GPUs that share the processor's memory have few, and places in windows take some
         return tile.tn <= 4 and tile.tm * tile.tn <= (16 if how == "window" else 32)
     block = tile.tm * tile.tn
     if target.max_work_group >= 1024:
         return block <= 128
+    if tile.stages > 1 and depth <= UNROLLED * tile.bk:     # all steps are unrolled, and all that they read is loaded first
+        return False
     return block < 64 or (block == 64 and tile.bm * tile.bn >= 128 * block)     # fewer items hold more of the next tile each
 
 
