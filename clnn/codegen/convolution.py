@@ -1,6 +1,8 @@
-"""The problem constants that the direct convolution templates share, and the C text that takes an image index apart."""
+"""The problem constants that convolution templates share, and the C text that takes an image index apart."""
 
 from __future__ import annotations
+
+from ..ir import TensorSpec
 
 SHAPE = {
     "N": "images",
@@ -17,6 +19,30 @@ SHAPE = {
     "dilation": "(vertical, horizontal)",
     "groups": "independent groups of channels",
 }
+
+#: the same for templates that serve the gradient in the image, too
+SIDES = {
+    "N": "images",
+    "groups": "independent groups of channels",
+    "ins": "channels that a group reads",
+    "outs": "channels that a group makes",
+    "pixels": "(rows, columns) of what is read",
+    "results": "(rows, columns) of the result",
+    "window": "(rows, columns) of a filter",
+    "stride": "(vertical, horizontal)",
+    "padding": "(top, left)",
+    "dilation": "(vertical, horizontal)",
+    "backwards": "whether this is the gradient",
+}
+#: products that CPU kernels add up before their sum is added to others: long sums are made of short ones
+LONGEST = 600
+
+
+def sides(op, image: TensorSpec, result: TensorSpec, window: tuple[int, int], backwards: bool) -> dict[str, object]:
+    """The values of :data:`SIDES` for a convolution that reads ``image``."""
+    return {"N": image.shape[0], "groups": op.groups, "ins": image.shape[1] // op.groups, "outs": result.shape[1] // op.groups,
+            "pixels": image.shape[2:], "results": result.shape[2:], "window": tuple(window), "stride": op.stride,
+            "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation, "backwards": backwards}
 
 
 def decode(dims: tuple[tuple[str, int], ...], index: str) -> str:

@@ -19,15 +19,26 @@ PROBLEM = {"C": "channels", "outer": "extent of the axes before the channel", "i
            "parts": "parts of a channel", "eps": "added to the variance"}
 
 
+def _along(vector: int, inner: int) -> bool:
+    """Whether vectors fit planes of so many elements."""
+    return vector == 1 or (inner > 1 and inner % vector == 0)
+
+
 def _fits(vector: int, p: SimpleNamespace) -> bool:
-    return vector == 1 or (p.inner > 1 and p.inner % vector == 0 == p.held % vector)
+    return _along(vector, p.inner) and p.held % vector == 0
 
 
-TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),)
+TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),
+            Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory; of two tensors, the second"))
 CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),)
 #: of more elements, of one tensor or of two, an item holds half in local memory, as registers for all would leave few groups
 #: per unit
 KEPT = 32
+
+
+def keeps(elements: int) -> bool:
+    """Whether an item that holds so many elements, of all tensors, should hold half of them in local memory."""
+    return elements > KEPT
 
 
 @dataclass(frozen=True)
@@ -35,17 +46,17 @@ class Sizes:
     """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first:
     ``singly`` where no vectors of a plane can be loaded, as single elements have an address each, which takes registers.
 
-    With ``pairs`` an item holds so many elements of two tensors.
+    An item holds so many elements of each of one or two ``tensors``.
     """
 
     alone: tuple[tuple[int, int], ...]
     shared: tuple[tuple[int, int], ...]
     singly: tuple[tuple[int, int], ...]
-    pairs: bool = False
+    tensors: int = 1
 
     def sharing(self, inner: int) -> tuple[tuple[int, int], ...]:
         """Those that share a channel of planes of so many elements."""
-        return self.singly if inner == 1 or inner % 2 else self.shared
+        return self.shared if _along(2, inner) else self.singly
 
     def possible(self, inner: int, target: Target) -> list[tuple[int, int]]:
         """Those that a device can run, for planes of so many elements."""
@@ -53,13 +64,12 @@ class Sizes:
                 if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
 
     def _local_bytes(self, items: int, held: int) -> int:
-        elements = 2 * held if self.pairs else held
-        return items * (12 + (2 * elements if elements > KEPT else 0))
+        return items * (12 + 2 * self.tensors * held * keeps(self.tensors * held))
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
 SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)), ((128, 32), (256, 32), (512, 32)))
-PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), ((128, 32), (256, 32)), pairs=True)
+PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), ((128, 32), (256, 32)), tensors=2)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
 
@@ -92,8 +102,8 @@ def most_parts(target: Target) -> int:
     return (2 if target.has("resident_twice") else 1) * target.compute_units
 
 
-def choose_held(p: SimpleNamespace, target: Target) -> dict[str, int]:
-    return {"VECTOR": next(v for v in (4, 2, 1) if _fits(v, p))}
+def choose_held(p: SimpleNamespace, target: Target, tensors: int = 1) -> dict[str, int]:
+    return {"VECTOR": next(v for v in (4, 2, 1) if _fits(v, p)), "KEPT": int(keeps(tensors * p.held))}
 
 
 def part_size(p: SimpleNamespace) -> int:

@@ -6,6 +6,7 @@ A product of matrices would unfold the image first; here rows of pixels are copi
 
 from __future__ import annotations
 
+from ..codegen.convolution import sides
 from ..codegen.lowering import Context
 from ..errors import LoweringError
 from ..target import Target
@@ -27,12 +28,8 @@ def _check(op, context: Context, made: int) -> None:
 
 def _launch(op, context: Context, filters, padding, backwards: bool) -> None:
     (image, w), (result,) = context.inputs, context.outputs
-    context.launch("conv/direct_channels",
-                   {"N": image.shape[0], "groups": op.groups, "ins": image.shape[1] // op.groups,
-                    "outs": result.shape[1] // op.groups, "pixels": image.shape[2:], "results": result.shape[2:],
-                    "window": w.shape[2:], "stride": op.stride, "padding": padding, "dilation": op.dilation,
-                    "backwards": backwards},
-                   {"x": context.input(0), "f": filters}, {"y": context.output(0)})
+    problem = sides(op, image, result, w.shape[2:], backwards) | {"padding": padding}
+    context.launch("conv/direct_channels", problem, {"x": context.input(0), "f": filters}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:

@@ -5,6 +5,7 @@ Where a group has few channels, the matrices of a product are thin, and unfoldin
 
 from __future__ import annotations
 
+from ..codegen.convolution import sides
 from ..codegen.lowering import Context
 from ..codegen.views import matrix
 from ..errors import LoweringError
@@ -25,16 +26,10 @@ def _check(context: Context, window: tuple[int, int]) -> None:
         raise LoweringError(f"spells out filters of at most {LARGEST_WINDOW} elements")
 
 
-def _problem(op, image, result, window: tuple[int, int], backwards: bool) -> dict[str, object]:
-    return {"N": image.shape[0], "groups": op.groups, "ins": image.shape[1] // op.groups, "outs": result.shape[1] // op.groups,
-            "pixels": image.shape[2:], "results": result.shape[2:], "window": tuple(window), "stride": op.stride,
-            "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation, "backwards": backwards}
-
-
 def _launch(op, context: Context, backwards: bool) -> None:
     (image, w), (result,) = context.inputs, context.outputs
     _check(context, w.shape[2:])
-    context.launch("conv/direct_planes", _problem(op, image, result, w.shape[2:], backwards),
+    context.launch("conv/direct_planes", sides(op, image, result, w.shape[2:], backwards),
                    {"x": context.input(0), "f": context.input(1)}, {"y": context.output(0)})
 
 
@@ -50,7 +45,7 @@ def wgrad(op, context: Context) -> None:
     """Sums over part of the rows of all images; where there are several parts, their sum."""
     x, dy = context.inputs
     _check(context, op.window)
-    problem = _problem(op, x, dy, op.window, False)
+    problem = sides(op, x, dy, op.window, False)
     channels, filters = problem.pop("ins"), problem.pop("outs")
     del problem["backwards"]
     wanted = 1 if op.groups >= 8 * context.target.compute_units else -(-2 * context.target.compute_units // op.groups)

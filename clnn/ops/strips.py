@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from ..codegen.convolution import sides
 from ..codegen.lowering import Context
 from ..codegen.strips import share
 from ..codegen.views import matrix
@@ -26,11 +27,7 @@ MOST_PARTS = 1024
 
 
 def _problem(op, backwards: bool, x: TensorSpec, w: TensorSpec, y: TensorSpec) -> dict[str, object]:
-    kg, cg = w.shape[0] // op.groups, w.shape[1]
-    return {"N": x.shape[0], "groups": op.groups, "ins": kg if backwards else cg, "outs": cg if backwards else kg,
-            "pixels": x.shape[2:], "results": y.shape[2:], "window": w.shape[2:], "stride": op.stride,
-            "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation, "backwards": backwards,
-            "x_strides": x.strides, "strides": y.strides}
+    return sides(op, x, y, w.shape[2:], backwards) | {"x_strides": x.strides, "strides": y.strides}
 
 
 def _emit(backwards: bool):

@@ -100,9 +100,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
-            share = _of(SHARES, _name(kernel), cpu)
-            if kernel.template == "conv/direct_channels":       # narrow vectors leave lanes idle
-                share *= min(1.0, kernel.t.ACROSS / VECTOR)
+            share = _of(SHARES, _name(kernel), cpu) * _filled(kernel)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
@@ -127,6 +125,11 @@ def _name(kernel) -> str:
     if getattr(kernel.p, "inner", "") == "channels" and (getattr(t, "ACROSS", 1) > 1 or getattr(t, "LANES", 0) == 1 < t.VECTOR):
         return CHANNEL_VECTORS
     return kernel.template
+
+
+def _filled(kernel) -> float:
+    """The share of the lanes that are not idle."""
+    return min(1.0, kernel.t.ACROSS / VECTOR) if kernel.template == "conv/direct_channels" else 1.0
 
 
 def _product(launch: Launch) -> SimpleNamespace | None:

@@ -2,6 +2,7 @@
 from types import SimpleNamespace
 
 from clnn.codegen.channels import component
+from clnn.codegen.convolution import LONGEST, SIDES
 from clnn.codegen.header import Constraint, Kernel, Tunable
 
 def blocks(p, t):
@@ -61,18 +62,13 @@ def choose(p, target):
 NEAR = 256 << 10
 #: most channels that are spelled out
 UNROLLED = 4
-#: products that are added up before their sum is added to others: long sums are made of short ones
-LONGEST = 600
 
 KERNEL = Kernel(
     summary="Convolution of few channels on CPUs, channels innermost: vectors of result channels by single elements of zero-padded pixels.",
     reads=("x", "f"),
     stores=("y",),
-    problem={"N": "images", "groups": "independent groups of channels", "ins": "channels that a group reads",
-             "outs": "channels that a group makes", "pixels": "(rows, columns) of what is read",
-             "results": "(rows, columns) of the result", "window": "(rows, columns) of a filter",
-             "stride": "(vertical, horizontal)", "padding": "(top, left)", "dilation": "(vertical, horizontal)",
-             "backwards": "whether the filters lie for the gradient: by channels that are read, and turned about"},
+    # backwards, the filters lie by the channels that are read, and are turned about
+    problem=SIDES,
     tunables=(Tunable("ROWS", (1, 2, 4, 7, 8, 14, 16, 28), 4, 3, "rows of results that are made together"),
               Tunable("PIXELS", (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24), 4, 3, "results of a row in a register block"),
               Tunable("ACROSS", (4, 8, 16), 8, 4, "result channels of a vector"),

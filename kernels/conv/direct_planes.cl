@@ -1,6 +1,7 @@
 <%!
 from types import SimpleNamespace
 
+from clnn.codegen.convolution import LONGEST, SIDES
 from clnn.codegen.header import Constraint, Kernel, Tunable
 from clnn.codegen.planes import Axis
 
@@ -86,18 +87,12 @@ def choose(p, target):
 
 #: bytes that stay in the first level of cache, and in the second
 NEAR, FAR = 32 << 10, 256 << 10
-#: products that are added up before their sum is added to others: long sums are made of short ones
-LONGEST = 600
 
 KERNEL = Kernel(
     summary="Convolution of few channels, or its gradient in the image, on CPUs: runs of results by taps over padded planes of pixels.",
     reads=("x", "f"),
     stores=("y",),
-    problem={"N": "images", "groups": "independent groups of channels", "ins": "channels that a group reads",
-             "outs": "channels that a group makes", "pixels": "(rows, columns) of what is read",
-             "results": "(rows, columns) of the result", "window": "(rows, columns) of a filter",
-             "stride": "(vertical, horizontal)", "padding": "(top, left)", "dilation": "(vertical, horizontal)",
-             "backwards": "whether this is the gradient"},
+    problem=SIDES,
     tunables=(Tunable("ROWS", (1, 2, 4, 7, 8, 14, 16, 28, 32, 56), 8, 2, "steps of rows that are made together"),
               Tunable("CHANNELS", (1, 2, 4, 8, 16, 32, 64), 8, 2, "channels whose planes are in local memory together"),
               Tunable("FILTERS", (1, 2, 3, 4, 6, 8), 4, 3, "result channels of a register block"),

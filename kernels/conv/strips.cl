@@ -1,4 +1,5 @@
 <%!
+from clnn.codegen.convolution import SIDES
 from clnn.codegen.header import Constraint, Kernel, Tunable
 from clnn.codegen.strips import MOST_TEXT, axes, blocks, cells, choose, load
 
@@ -7,11 +8,7 @@ KERNEL = Kernel(
             " several channels, in registers; filters lie in local memory.",
     reads=("x", "f"),
     stores=("y",),
-    problem={"N": "images", "groups": "independent groups of channels", "ins": "channels of a group that are read",
-             "outs": "channels of a group of the result", "pixels": "(rows, columns) of what is read",
-             "results": "(rows, columns) of the result", "window": "(rows, columns) of a filter", "stride": "(vertical, horizontal)",
-             "padding": "(top, left)", "dilation": "(vertical, horizontal)", "backwards": "whether this is the gradient",
-             "x_strides": "of (N, C, H, W) in x", "strides": "of (N, C, H, W) in the result"},
+    problem={**SIDES, "x_strides": "of (N, C, H, W) in x", "strides": "of (N, C, H, W) in the result"},
     tunables=(Tunable("ROWS", (1, 2, 3, 4, 6, 8, 12), 4, 3, "results, or strides of them, down a column that an item sums"),
               Tunable("OUTS", (1, 2, 3, 4, 6, 8), 4, 3, "channels of the result that an item sums"),
               Tunable("DEPTH", (1, 2, 4, 8, 16), 4, 3, "channels that are read whose filters are in local memory at once"),

@@ -4,11 +4,11 @@ import math
 
 from clnn.codegen.views import innermost, one_run, run_of
 %>
+<%namespace name="vectors" file="/lib/vectors.mako"/>
 <%def name="functions()">
 #ifndef CLNN_PANELS     // several kernels of one program may bring them
 #define CLNN_PANELS
-// That it takes vectors makes compilers for CPUs use their widest registers in the kernel that it is inlined into.
-static inline float16 clnn_multiply_add(const float a, const float16 b, const float16 c) { return c + a * b; }
+${vectors.function("clnn_multiply_add", 16)}
 
 // Rows r0 … r7 become columns: the i-th elements of all are written to to[i * stride] …
 static inline void clnn_transpose8(const float8 r0, const float8 r1, const float8 r2, const float8 r3, const float8 r4,

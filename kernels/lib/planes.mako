@@ -2,11 +2,11 @@
 What CPU kernels share that read images from zero-padded planes in local memory (clnn.codegen.planes).
 </%doc>
 
+<%namespace name="vectors" file="/lib/vectors.mako"/>
 <%def name="functions()">
 #ifndef CLNN_PLANES     // several kernels of one program may bring them
 #define CLNN_PLANES
-// That it takes vectors makes compilers for CPUs use their widest registers in the kernel that it is inlined into.
-static inline float16 clnn_plane_multiply_add(const float a, const float16 b, const float16 c) { return c + a * b; }
+${vectors.function("clnn_plane_multiply_add", 16)}
 static inline float16 clnn_plane_products(const float16 a, const float16 b, const float16 c) { return c + a * b; }
 // elements of a and b in turn
 static inline float16 clnn_plane_first_pairs(const float16 a, const float16 b)

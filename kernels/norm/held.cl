@@ -1,15 +1,15 @@
 <%!
-from clnn.codegen.header import Kernel, Tunable
-from clnn.codegen.held import CONSTRAINTS, KEPT, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
+from clnn.codegen.header import Kernel
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
 
 KERNEL = Kernel(
     summary="Batch normalisation that reads memory once: each group holds its part of a channel until the statistics are known.",
     reads=("x", "gamma", "beta"),
     stores=("y", "mean", "var", "board"),
     problem=PROBLEM,
-    tunables=(*TUNABLES, Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory")),
+    tunables=TUNABLES,
     constraints=CONSTRAINTS,
-    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(p.held > KEPT)},
+    choose=choose_held,
     global_size=held_items,
     local_size=held_group,
     local_bytes=lambda p, t: 12 * p.items + 4 + 4 * t.KEPT * p.items * (p.held - p.held // t.VECTOR // 2 * t.VECTOR),

@@ -1,15 +1,15 @@
 <%!
-from clnn.codegen.header import Kernel, Tunable
-from clnn.codegen.held import CONSTRAINTS, KEPT, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
+from clnn.codegen.header import Kernel
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
 
 KERNEL = Kernel(
     summary="The gradient of batch normalisation, reading memory once: each group holds its part of a channel until the sums are known.",
     reads=("dy", "x", "mean", "var", "gamma"),
     stores=("dx", "dgamma", "dbeta", "board"),
     problem=PROBLEM,
-    tunables=(*TUNABLES, Tunable("KEPT", (0, 1), 0, 1, "whether what is held of x lies in local memory")),
+    tunables=TUNABLES,
     constraints=CONSTRAINTS,
-    choose=lambda p, target: choose_held(p, target) | {"KEPT": int(2 * p.held > KEPT)},
+    choose=lambda p, target: choose_held(p, target, tensors=2),
     # gamma is read only to be told on the board, once, and dgamma is stored by the group that has found it told
     in_place=(("dgamma", "gamma"),),
     global_size=held_items,
