@@ -2,7 +2,8 @@
 
 So memory is read once, where sums and what is made of them would read it twice. A group of ``items`` holds ``held`` elements
 each. What a part sums up to is handed on through a ``board`` of ints; ``kernels/lib/held.mako`` says how, and why nothing waits
-for ever.
+for ever. Channels that begin together wait together, while memory rests, and those that follow do the same; so where few are held
+at a time they take turns.
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ def _fits(vector: int, p: SimpleNamespace) -> bool:
 
 
 TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),
-            Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory; of two tensors, the second"))
-CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),)
+            Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory; of two tensors, the second"),
+            Tunable("READING", (0, 2, 3, 4, 6, 8), 0, 2, "channels that are read at a time, or 0 for all that are held"))
+CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),
+               Constraint(lambda p, t, target: t.READING == 0 or p.parts > 1, "a channel of one part has nothing to wait for"))
 #: of more elements, of one tensor or of two, an item holds half in local memory, as registers for all would leave few groups
 #: per unit
 KEPT = 32
+#: 32-bit registers of a compute unit, as most GPUs have, and how many of them an item needs beside those of what it holds
+REGISTERS, BESIDE = 65536, 40
+#: the share that is read at a time of the channels that are held, and the most that need turns
+SHARE, TURNS = 0.65, 4
 
 
 def keeps(elements: int) -> bool:
@@ -69,7 +76,7 @@ class Sizes:
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
 SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)), ((128, 32), (256, 32), (512, 32)))
-PAIRS = Sizes(SMALL, ((128, 32), (256, 32), (256, 40)), ((128, 32), (256, 32)), tensors=2)
+PAIRS = Sizes(SMALL, ((128, 32), (128, 56), (256, 32), (256, 40)), ((128, 32), (256, 32)), tensors=2)
 #: what a part finds, which has an entry on the board for each part
 FINDS = 2
 
@@ -86,11 +93,12 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
 
 
 def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
-    """The smallest (items, held) with one part, or else with so few that units need one group each, or two."""
+    """The smallest (items, held) with one part, or else with so few that all run at a time: for those of the smallest size one
+    group on each unit, as larger parts leave more channels under way."""
     possible = sizes.possible(inner, target)
     alone = [size for size in possible if size in sizes.alone]
     shared = [size for size in possible if size in sizes.sharing(inner)]
-    for wanted, candidates in ((1, alone), (target.compute_units, shared), (most_parts(target), shared)):
+    for wanted, candidates in ((1, alone), (target.compute_units, shared[:1]), (most_parts(target), shared[1:])):
         for size in candidates:
             if count_parts(channels, outer, inner, *size) <= wanted:
                 return size
@@ -103,7 +111,16 @@ def most_parts(target: Target) -> int:
 
 
 def choose_held(p: SimpleNamespace, target: Target, tensors: int = 1) -> dict[str, int]:
-    return {"VECTOR": next(v for v in (4, 2, 1) if _fits(v, p)), "KEPT": int(keeps(tensors * p.held))}
+    kept = keeps(tensors * p.held)
+    return {"VECTOR": next(v for v in (4, 2, 1) if _fits(v, p)), "KEPT": int(kept),
+            "READING": _turns(p, target, tensors * p.held // (1 + kept)) if p.parts > 1 else 0}
+
+
+def _turns(p: SimpleNamespace, target: Target, registers: int) -> int:
+    """How many channels should be read at a time, or 0 where so many are held that some are always read while others wait."""
+    held_at_a_time = REGISTERS // (p.items * (registers + BESIDE)) * target.compute_units / p.parts
+    turns = round(SHARE * held_at_a_time)
+    return turns if 2 <= turns <= TURNS else 0
 
 
 def part_size(p: SimpleNamespace) -> int:
@@ -129,9 +146,9 @@ def board_size(channels: int, parts: int, others: int = 0) -> int:
     return channels * (FINDS * parts + others)
 
 
-def entry(p: SimpleNamespace, number: int, part: str) -> str:
+def entry(p: SimpleNamespace, number: int, part: str, channel: str = "c") -> str:
     """C text for the place on the board of a part's ``number``-th find: neighbours where neighbouring items look for them."""
-    return f"{number * p.parts * p.C} + " + (f"c * {p.parts} + {part}" if p.inner > 1 else f"{part} * {p.C} + c")
+    return f"{number * p.parts * p.C} + " + (f"{channel} * {p.parts} + {part}" if p.inner > 1 else f"{part} * {p.C} + {channel}")
 
 
 def channel_entry(p: SimpleNamespace) -> str:

@@ -92,7 +92,7 @@ class BatchNorm(Op):
 
         def sample(shape, **kwargs):
             return Sample(cls(1e-5), (f(shape), f(shape[1:2]), f(shape[1:2])), **kwargs)
-        shapes = ((7, 2, 13, 11), (3, 5, 4, 7), (2, 16, 3, 3), (40, 7), (3, 32), (1, 3, 5, 1), (2, 3, 9))
+        shapes = ((7, 2, 13, 11), (3, 5, 4, 7), (2, 16, 3, 3), (40, 7), (3, 32), (1, 3, 5, 1), (2, 3, 9), (2, 3, 104, 100))
         return [sample(shape) for shape in shapes] + [
             sample((9, 3, 8, 9), fill={0: far}, tolerance=1e-4), sample((600, 16), fill={0: far}, tolerance=1e-4)]
 
@@ -135,7 +135,7 @@ class BatchNormGrad(Op):
     def samples(cls):
         f = TensorSpec
         return [Sample(cls(1e-5), (f(s), f(s), f(s[1:2]), f(s[1:2]), f(s[1:2])), {3: positive}, differentiable=False)
-                for s in ((7, 2, 13, 11), (3, 5, 4, 7), (2, 16, 3, 3), (40, 7), (600, 16), (1, 3, 5, 1))]
+                for s in ((7, 2, 13, 11), (3, 5, 4, 7), (2, 16, 3, 3), (40, 7), (600, 16), (1, 3, 5, 1), (2, 3, 104, 100))]
 
 
 # -- the function -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ waited too long for a part, as when not all parts of a channel run at a time, su
 </%doc>
 <%!
 from clnn.codegen.channels import component
-from clnn.codegen.held import part_size
+from clnn.codegen.held import entry, part_size
 def vector(t):
     """The type of what an item loads at once."""
     return "float" if t.VECTOR == 1 else f"float{t.VECTOR}"
@@ -13,7 +13,7 @@ def split(name, t):
     """The elements of a vector variable."""
     return [component(name, i, t.VECTOR) for i in range(t.VECTOR)]
 %>
-<%! TRIES, FAN = 4096, 8 %>
+<%! TRIES, PATIENCE, FAN = 4096, 256, 8 %>
 <%def name="locate(p)">
     const int item = get_local_id(0), lane = item / ${p.across};
     const int c = get_group_id(0) / ${p.parts} * ${p.across} + item % ${p.across}, part = get_group_id(0) % ${p.parts};
@@ -59,7 +59,7 @@ ${f"if {there}" if there else ""} ${store(name, at, values[0]) if t.VECTOR == 1 
 <%def name="begin(p, t, part)">${part} * ${part_size(p)} + lane${f" * {t.VECTOR}" if t.VECTOR > 1 else ""}</%def>
 <%def name="tell(entry, value, first=False)">{ const int bits = as_int((float)(${value})), told = bits == 0 ? (int)0x80000000 : bits; \
 ${f"atomic_cmpxchg(board + {entry}, 0, told)" if first else f"atomic_xchg(board + {entry}, told)"}; }</%def>
-<%def name="agree(p, load, sum_up, join)">
+<%def name="agree(p, t, load, sum_up, join)">
 <%doc>
 Sums up this group's part, and whatever other part it has waited too long for, until all parts of the channel are known; then it holds its own part again.
 ``load(part)`` loads a part, ``sum_up`` leaves what it sums up to with lane 0, which is to ``tell`` it; an item ``begin``s with nothing, adds the part
@@ -67,6 +67,14 @@ Sums up this group's part, and whatever other part it has waited too long for, u
 </%doc>
     __local int missing;
     volatile __global int* const board = (volatile __global int*)board_out0;
+% if t.READING:
+    // This part waits for its turn, which only saves time: where no loads see what others write, it goes on after a while.
+    const int earlier = c - ${t.READING * p.across};
+    if (lane == 0 && earlier >= 0 && c < ${p.C}) {
+        for (int tries = 0; tries < ${PATIENCE} && board[${entry(p, 0, "part", "earlier")}] == 0; ++tries) ;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+% endif
     int mine = part, next = part;
     while (next < ${p.parts}) {
         mine = next;

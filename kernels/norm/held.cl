@@ -78,7 +78,7 @@ ${signature}
     ${load("0")}
     ${sum_up()}
 % else:
-<%held:agree p="${p}" load="${load}" sum_up="${sum_up}" join="${join}">
+<%held:agree p="${p}" t="${t}" load="${load}" sum_up="${sum_up}" join="${join}">
 <%def name="tell()">
             ${held.tell(entry(p, 0, "mine"), "means[item]")}
             ${held.tell(entry(p, 1, "mine"), "squares[item]")}

@@ -70,7 +70,7 @@ ${signature}
     barrier(CLK_LOCAL_MEM_FENCE);      // before dgamma may overwrite gamma
 % else:
     __local float scales[${p.across}];
-<%held:agree p="${p}" load="${load}" sum_up="${sum_up}" join="${join}">
+<%held:agree p="${p}" t="${t}" load="${load}" sum_up="${sum_up}" join="${join}">
 <%def name="tell()">
             if (mine == 0) ${held.tell(channel_entry(p), scale, first=True)}
             ${held.tell(entry(p, 0, "mine"), "sums[item]")}

@@ -13,6 +13,7 @@ from clnn import ops
 from clnn.codegen.expr import arg
 from clnn.codegen.held import PAIRS, SINGLE, default_size
 from clnn.codegen.lowering import Tail, attach_tails
+from clnn.codegen.template import render
 from clnn.errors import LoweringError
 from clnn.ir import NHWC, ROW, Graph, TensorSpec, Variable
 from clnn.plan import make_plan
@@ -66,6 +67,30 @@ def test_agrees_with_the_reference(op, kept, shape, layout, size, vector, parts,
         check_close(g, e, 1e-5, f"output {number}")
     again = run_offer(op, offer, arrays, inputs, outputs, device_session)
     assert all(np.array_equal(g, a) for g, a in zip(got, again, strict=True)), "who sums up a part must not matter"
+
+
+@pytest.mark.parametrize("op", [FORWARD, GRADIENT], ids=["forward", "gradient"])
+@pytest.mark.parametrize("shape, layout", [((32, 5, 28, 28), ROW), ((4, 100, 9, 9), NHWC)], ids=["planes", "blocks of channels"])
+def test_who_takes_turns_finds_the_same(op, shape, layout, device_session):
+    inputs, outputs = specs(op, shape, layout)
+    arrays = arrays_for(op, shape)
+    results = []
+    for ahead in (0, 2):
+        offer = held(op).offer(op, inputs, outputs, GPU, {"size": "64x4", "READING": ahead}, forced=True)
+        assert ("earlier" in render(offer.launches[-1].kernel)[1]) == bool(ahead)
+        results.append(run_offer(op, offer, arrays, inputs, outputs, device_session))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_channels_take_turns_where_few_are_held_at_a_time():
+    def ahead(shape, op=GRADIENT, target=ROOMY_GPU):
+        kernel = held(op).offer(op, *specs(op, shape), target).launches[-1].kernel
+        return kernel.p.parts, kernel.t.READING
+    assert ahead((64, 512, 28, 28)) == (13, 0)          # fifty channels: some are read while others wait
+    assert ahead((96, 64, 112, 112)) == (168, 3)        # four, of which three are read
+    assert ahead((112, 64, 112, 112)) == (196, 2)
+    assert ahead((96, 64, 112, 112), FORWARD) == (147, 4)
+    assert ahead((5, 3, 7, 7)) == (1, 0)
 
 
 def test_a_large_mean_costs_no_accuracy(device_session):
@@ -130,16 +155,16 @@ def test_groups_are_as_small_as_may_be():
     assert default_size(256, 64, 3136, SINGLE, GPU) == (128, 32)        # 49 parts
     assert default_size(64, 64, 12544, SINGLE, GPU) == (128, 64)        # 98 parts
     assert default_size(64, 64, 12543, SINGLE, GPU) == (256, 32)        # 98 parts, loaded by single elements
-    assert default_size(64, 64, 12544, PAIRS, GPU) == (256, 32)         # 98 parts, with two tensors held
-    assert default_size(64, 96, 12544, PAIRS, GPU) == (256, 40)         # 118 parts, where 256 x 32 makes 147
-    assert default_size(64, 128, 12544, PAIRS, ROOMY_GPU) == (256, 32)  # 196 parts, two groups on a unit
+    assert default_size(64, 64, 12544, PAIRS, GPU) == (128, 56)         # 112 parts, with two tensors held
+    assert default_size(64, 96, 12544, PAIRS, GPU) == (256, 40)         # 118 parts, where 128 x 56 makes 168
+    assert default_size(64, 96, 12544, PAIRS, ROOMY_GPU) == (128, 56)   # two groups on a unit
 
 
 def test_what_does_not_fit_local_memory_is_not_offered():
     small = replace(GPU, local_memory=32768)
     assert default_size(64, 64, 3136, PAIRS, GPU) == default_size(64, 64, 3136, PAIRS, small) == (128, 32)       # 49 parts
     inputs, outputs = specs(GRADIENT, (64, 64, 112, 112))
-    for target, expected in ((GPU, ("512x16", "256x32", "256x40")), (small, ("512x16",))):
+    for target, expected in ((GPU, ("512x16", "128x56", "256x32", "256x40")), (small, ("512x16", "128x56"))):
         (size,) = held(GRADIENT).offer(GRADIENT, inputs, outputs, target).choices
         assert tuple(sorted(size.values)) == tuple(sorted(expected))
 
