@@ -40,13 +40,15 @@ class Opponent:
 
 #: what keeps glibc from giving memory back, which costs PyTorch a page fault per fresh page on the CPU
 TUNED_MALLOC = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "1000000000"}
+#: OpenBLAS's threads would otherwise wait awake, far into the turn of whoever comes next
+SOON_ASLEEP = {"OPENBLAS_THREAD_TIMEOUT": "4"}
 
 OPPONENTS = {opponent.name: opponent for opponent in (
     Opponent("torch-cuda", {}, ("gpu",), apart=("models",)),
     Opponent("torch-cpu", {}, ("cpu",)),
     Opponent("torch-cpu-tuned", TUNED_MALLOC, ("cpu",)),
     Opponent("tinygrad", {"DEV": "CL"}, limit=300),
-    Opponent("numpy", {}, ("cpu",), ("gemm",)),
+    Opponent("numpy", SOON_ASLEEP, ("cpu",), ("gemm",)),
 )}
 
 
