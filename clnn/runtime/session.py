@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DeviceMemoryError
 from ..ir import Variable
+from . import pages
 from .devices import Device
 from .opencl import cl
 from .program import Programs
@@ -54,7 +55,10 @@ class Session:
                 hint="lower the batch size, the image size, or CLNN_WORKSPACE_MB",
             )
         try:
-            return cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
+            buffer = cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
+            if target.is_cpu:
+                pages.advise(self.transfers, buffer, nbytes)
+            return buffer
         except (cl().MemoryError, cl().RuntimeError) as error:
             raise DeviceMemoryError(
                 "the device is out of memory",
