@@ -4,6 +4,10 @@ from types import SimpleNamespace
 from clnn.codegen.header import Constraint, Kernel, Tunable
 from clnn.codegen.views import innermost, one_run
 
+def large(target):
+    """Whether cores have 32 wide registers and a second cache of 2 MiB, which PoCL tells as local memory; others have 1 MiB."""
+    return target.vector_width >= 16 and target.local_memory >= 2 << 20
+
 def block(p, target):
     """Rows and vectors of 16 columns of a register block: what fits the registers and pads C least."""
     if target.vector_width < 16:
@@ -17,13 +21,13 @@ def even(extent, most, unit):
     return -(-(-(-extent // pieces)) // unit) * unit
 
 def tile(p, target, a_lies, b_lies):
-    """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
-    it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
-    if target.vector_width >= 16:       # second caches of 1 MiB and more
-        return 256, 256, 64
+    """Most rows and columns of a tile, rows of A at a time, and depth of the panels. B is packed anew for each tile of rows; A for
+    each of columns, unless it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
+    if target.vector_width >= 16:
+        return (1024, 256, 48, 512) if large(target) else (256, 256, 64, 256)
     if b_lies:
-        return 384, 64, 48
-    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
+        return 384, 64, 48, 512         # a panel of B stays in the first cache
+    return (384, 128 if p.M > 192 else 256, 96, 256) if p.a.straight or a_lies else (176, 256, 48, 256)
 
 def shallow(p, target):
     """Whether storing C is most of the work, and three vectors fit the registers and C."""
@@ -33,8 +37,9 @@ def choose(p, target):
     rows, vectors = (8, 3) if shallow(p, target) else block(p, target)
     width = 16 * vectors
     a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
-    most_rows, most_columns, at_once = (480, 192, 64) if shallow(p, target) else tile(p, target, a_lies, b_lies)
-    depth = 512 if width == 16 and b_lies else 256      # a panel of B stays in the first cache
+    most_rows, most_columns, at_once, depth = (480, 192, 64, 256) if shallow(p, target) else tile(p, target, a_lies, b_lies)
+    if width == 16 and b_lies:
+        depth = 512
     whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)      # C is cut no further: its rows, or K, are cut already
     config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": depth,
               "NC": even(p.N, most_columns, width)}
@@ -42,8 +47,12 @@ def choose(p, target):
         return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
     def halve(name, unit):
         config[name] = -(-config[name] // (2 * unit)) * unit
+    def busy():
+        """Whether every core gets many tiles, or as many large ones as every other."""
+        share, rest = divmod(tiles(), target.compute_units)
+        return share >= 8 or (large(target) and share >= 2 and not rest)
     # panels that fit, and enough tiles that every core gets some
-    while tiles() < 8 * target.compute_units and config["MC"] > 128 and not whole:
+    while not busy() and config["MC"] > 128 and not whole:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
         halve("NC", width)
@@ -74,7 +83,7 @@ KERNEL = Kernel(
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
-              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512), 96, 15, "rows of an item's tile"),
+              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024), 96, 15, "rows of an item's tile"),
               Tunable("MB", (24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
               Tunable("NC", (16, 32, 64, 128, 192, 256, 512), 256, 48, "columns of an item's tile"),
               Tunable("KC", (64, 128, 256, 384, 512), 256, 7, "depth of the packed panels")),
@@ -89,7 +98,7 @@ KERNEL = Kernel(
     seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "MB": mb, "NC": nc, "KC": kc} for mr, nv, mc, mb, nc, kc in (
         (8, 2, 256, 64, 256, 256), (8, 2, 128, 64, 256, 256), (8, 2, 512, 96, 128, 256), (8, 2, 128, 128, 128, 512), (12, 2, 96, 96, 256, 256),
         (12, 2, 192, 96, 256, 256), (8, 3, 128, 64, 192, 256), (6, 1, 384, 96, 128, 256), (6, 1, 192, 48, 256, 256), (6, 1, 96, 48, 256, 256),
-        (6, 1, 48, 48, 128, 256), (6, 1, 24, 24, 256, 128))),
+        (6, 1, 48, 48, 128, 256), (6, 1, 24, 24, 256, 128), (8, 2, 1024, 48, 256, 512), (8, 2, 512, 48, 256, 512))),
 )
 %>
 <%namespace name="panels" file="/lib/panels.mako"/>

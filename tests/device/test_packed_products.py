@@ -53,6 +53,17 @@ def test_large_products_pack_once():
     assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
 
 
+def test_large_caches_take_large_tiles():
+    """As long as every core gets the same number of them."""
+    def tile(n, **facts):
+        target = replace(GENERIC_CPU, vector_width=16, compute_units=2, **facts)
+        kernel = packed(*specs("NN", n, n, n), target).launches[-1].kernel
+        return kernel.t.MC, kernel.t.NC, kernel.t.KC
+    assert tile(1024, local_memory=1 << 20) == (256, 256, 256)
+    assert tile(1024, local_memory=2 << 20) == (1024, 256, 512)
+    assert tile(768, local_memory=2 << 20) == (384, 256, 512)       # three would leave a core idle
+
+
 @pytest.mark.parametrize("form", ["NN", "TT"])
 @pytest.mark.parametrize(("m", "n", "k"), [(12, 48, 8), (481, 144, 17), (7, 384, 32), (24, 96, 5000), (130, 250, 4097)])
 def test_shallow_and_deep_products(form, m, n, k, device_session):
