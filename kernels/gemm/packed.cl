@@ -23,8 +23,10 @@ def even(extent, most, unit):
 def tile(p, target, a_lies, b_lies):
     """Most rows and columns of a tile, rows of A at a time, and depth of the panels. B is packed anew for each tile of rows; A for
     each of columns, unless it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
+    if large(target):                   # what is deep and tall has its rows of A read along memory, and B packed once
+        return (2048, 128, 16, 1024) if p.a.straight and min(p.M, p.K) >= 1024 else (1024, 256, 48, 512)
     if target.vector_width >= 16:
-        return (1024, 256, 48, 512) if large(target) else (256, 256, 64, 256)
+        return 256, 256, 64, 256
     if b_lies:
         return 384, 64, 48, 512         # a panel of B stays in the first cache
     return (384, 128 if p.M > 192 else 256, 96, 256) if p.a.straight or a_lies else (176, 256, 48, 256)
@@ -83,10 +85,10 @@ KERNEL = Kernel(
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
-              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024), 96, 15, "rows of an item's tile"),
-              Tunable("MB", (24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
+              Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048), 96, 15, "rows of an item's tile"),
+              Tunable("MB", (16, 24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
               Tunable("NC", (16, 32, 64, 128, 192, 256, 512), 256, 48, "columns of an item's tile"),
-              Tunable("KC", (64, 128, 256, 384, 512), 256, 7, "depth of the packed panels")),
+              Tunable("KC", (64, 128, 256, 384, 512, 1024), 256, 7, "depth of the packed panels")),
     constraints=(Constraint(lambda p, t, target: t.MC % t.MR == 0, "MC must be a multiple of the rows of a register block"),
                  Constraint(lambda p, t, target: t.MB % t.MR == 0, "MB must be a multiple of the rows of a register block"),
                  Constraint(lambda p, t, target: t.NC % (16 * t.NV) == 0, "NC must be a multiple of the columns of a register block"),
@@ -98,7 +100,7 @@ KERNEL = Kernel(
     seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "MB": mb, "NC": nc, "KC": kc} for mr, nv, mc, mb, nc, kc in (
         (8, 2, 256, 64, 256, 256), (8, 2, 128, 64, 256, 256), (8, 2, 512, 96, 128, 256), (8, 2, 128, 128, 128, 512), (12, 2, 96, 96, 256, 256),
         (12, 2, 192, 96, 256, 256), (8, 3, 128, 64, 192, 256), (6, 1, 384, 96, 128, 256), (6, 1, 192, 48, 256, 256), (6, 1, 96, 48, 256, 256),
-        (6, 1, 48, 48, 128, 256), (6, 1, 24, 24, 256, 128), (8, 2, 1024, 48, 256, 512), (8, 2, 512, 48, 256, 512))),
+        (6, 1, 48, 48, 128, 256), (6, 1, 24, 24, 256, 128), (8, 2, 1024, 48, 256, 512), (8, 2, 2048, 16, 128, 1024))),
 )
 %>
 <%namespace name="panels" file="/lib/panels.mako"/>

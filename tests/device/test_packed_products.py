@@ -60,7 +60,8 @@ def test_large_caches_take_large_tiles():
         kernel = packed(*specs("NN", n, n, n), target).launches[-1].kernel
         return kernel.t.MC, kernel.t.NC, kernel.t.KC
     assert tile(1024, local_memory=1 << 20) == (256, 256, 256)
-    assert tile(1024, local_memory=2 << 20) == (1024, 256, 512)
+    assert tile(1024, local_memory=2 << 20) == (1024, 128, 1024)
+    assert tile(960, local_memory=2 << 20) == (960, 256, 512)
     assert tile(768, local_memory=2 << 20) == (384, 256, 512)       # three would leave a core idle
 
 
