@@ -29,8 +29,7 @@ def advise(queue, buffer, nbytes: int) -> None:
     mapped, _ = api.enqueue_map_buffer(queue, buffer, api.map_flags.READ, 0, (nbytes,), np.uint8)
     start = -(-mapped.ctypes.data // PAGE) * PAGE
     end = (mapped.ctypes.data + nbytes) // PAGE * PAGE
-    if end > start:
-        call(start, end - start, advice)
+    call(start, end - start, advice)
     mapped.base.release(queue)
 
 

@@ -20,16 +20,28 @@ def even(extent, most, unit):
     pieces = max(1, round(extent / most))
     return -(-(-(-extent // pieces)) // unit) * unit
 
+def tall(p):
+    """Whether A has many long rows that are read along memory: then B is packed once, for all of them."""
+    return p.a.straight and min(p.M, p.K) >= 1024
+
 def tile(p, target, a_lies, b_lies):
-    """Most rows and columns of a tile, rows of A at a time, and depth of the panels. B is packed anew for each tile of rows; A for
-    each of columns, unless it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
-    if large(target):                   # what is deep and tall has its rows of A read along memory, and B packed once
-        return (2048, 128, 16, 1024) if p.a.straight and min(p.M, p.K) >= 1024 else (1024, 256, 48, 512)
+    """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
+    it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
+    if large(target):
+        return (2048, 128, 16) if tall(p) else (1024, 256, 48)
     if target.vector_width >= 16:
-        return 256, 256, 64, 256
+        return 256, 256, 64
     if b_lies:
-        return 384, 64, 48, 512         # a panel of B stays in the first cache
-    return (384, 128 if p.M > 192 else 256, 96, 256) if p.a.straight or a_lies else (176, 256, 48, 256)
+        return 384, 64, 48
+    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
+
+def panel_depth(p, target, width, b_lies):
+    """Depth of the panels."""
+    if width == 16 and b_lies:          # one of B stays in the first cache
+        return 512
+    if shallow(p, target) or not large(target):
+        return 256
+    return 1024 if tall(p) else 512
 
 def shallow(p, target):
     """Whether storing C is most of the work, and three vectors fit the registers and C."""
@@ -39,12 +51,10 @@ def choose(p, target):
     rows, vectors = (8, 3) if shallow(p, target) else block(p, target)
     width = 16 * vectors
     a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
-    most_rows, most_columns, at_once, depth = (480, 192, 64, 256) if shallow(p, target) else tile(p, target, a_lies, b_lies)
-    if width == 16 and b_lies:
-        depth = 512
+    most_rows, most_columns, at_once = (480, 192, 64) if shallow(p, target) else tile(p, target, a_lies, b_lies)
     whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)      # C is cut no further: its rows, or K, are cut already
-    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows, "KC": depth,
-              "NC": even(p.N, most_columns, width)}
+    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows,
+              "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, width)}
     def tiles():
         return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
     def halve(name, unit):

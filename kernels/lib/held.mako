@@ -62,6 +62,7 @@ ${f"atomic_cmpxchg(board + {entry}, 0, told)" if first else f"atomic_xchg(board 
 <%def name="agree(p, t, load, sum_up, join)">
 <%doc>
 Sums up this group's part, and whatever other part it has waited too long for, until all parts of the channel are known; then it holds its own part again.
+Its turn to load it waits for by plain loads alone, a little while: with the atomics of ``look`` there a compiler held 25 registers more.
 ``load(part)`` loads a part, ``sum_up`` leaves what it sums up to with lane 0, which is to ``tell`` it; an item ``begin``s with nothing, adds the part
 ``other`` where it ``look``s, and ``end``s by leaving all that in local memory for ``join(entries)``.
 </%doc>

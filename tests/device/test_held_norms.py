@@ -75,22 +75,22 @@ def test_who_takes_turns_finds_the_same(op, shape, layout, device_session):
     inputs, outputs = specs(op, shape, layout)
     arrays = arrays_for(op, shape)
     results = []
-    for ahead in (0, 2):
-        offer = held(op).offer(op, inputs, outputs, GPU, {"size": "64x4", "READING": ahead}, forced=True)
-        assert ("earlier" in render(offer.launches[-1].kernel)[1]) == bool(ahead)
+    for reading in (0, 2):
+        offer = held(op).offer(op, inputs, outputs, GPU, {"size": "64x4", "READING": reading}, forced=True)
+        assert ("earlier" in render(offer.launches[-1].kernel)[1]) == bool(reading)
         results.append(run_offer(op, offer, arrays, inputs, outputs, device_session))
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_channels_take_turns_where_few_are_held_at_a_time():
-    def ahead(shape, op=GRADIENT, target=ROOMY_GPU):
+    def reading(shape, op=GRADIENT, target=ROOMY_GPU):
         kernel = held(op).offer(op, *specs(op, shape), target).launches[-1].kernel
         return kernel.p.parts, kernel.t.READING
-    assert ahead((64, 512, 28, 28)) == (13, 0)          # fifty channels: some are read while others wait
-    assert ahead((96, 64, 112, 112)) == (168, 3)        # four, of which three are read
-    assert ahead((112, 64, 112, 112)) == (196, 2)
-    assert ahead((96, 64, 112, 112), FORWARD) == (147, 4)
-    assert ahead((5, 3, 7, 7)) == (1, 0)
+    assert reading((64, 512, 28, 28)) == (13, 0)          # fifty channels: some are read while others wait
+    assert reading((96, 64, 112, 112)) == (168, 3)        # four, of which three are read
+    assert reading((112, 64, 112, 112)) == (196, 2)
+    assert reading((96, 64, 112, 112), FORWARD) == (147, 4)
+    assert reading((5, 3, 7, 7)) == (1, 0)
 
 
 def test_a_large_mean_costs_no_accuracy(device_session):
