@@ -152,7 +152,7 @@ def _reached(launch: Launch) -> float:
 
 def _padded(p: SimpleNamespace, t: SimpleNamespace) -> float:
     """Multiplications and additions with the edges of the matrices filled up to whole tiles."""
-    rows, cols = getattr(t, "BM", getattr(t, "MR", 1)), getattr(t, "BN", 16 * getattr(t, "NV", 0) or 1)
+    rows, cols = getattr(t, "BM", getattr(t, "MR", 1)), getattr(t, "BN", 16 if hasattr(t, "NV") else 1)
     if cols > p.N:      # narrow results are computed by narrower kernels, or the other way round
         cols = min(cols, 16)
     return 2.0 * p.batch * p.K * _up(p.M, rows) * _up(p.N, cols)

@@ -8,12 +8,19 @@ def large(target):
     """Whether cores have 32 wide registers and a second cache of 2 MiB, which PoCL tells as local memory; others have 1 MiB."""
     return target.vector_width >= 16 and target.local_memory >= 2 << 20
 
+#: what an element takes in blocks of so many vectors: wider ones load fewer elements of A for as many multiply-adds
+SLOWER = {3: 1.0, 2: 1.03, 1: 1.2}
+
 def block(p, target):
     """Rows and vectors of 16 columns of a register block: what fits the registers and pads C least."""
     if target.vector_width < 16:
         return 6, 1
-    vectors = 1 if p.N % 32 in range(1, 17) and p.N < 64 else 2
-    return min((4, 6, 8), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows)), vectors      # 12 spill on some CPUs
+    rows = min((4, 6, 8), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows))               # 12 spill on some CPUs
+    def cost(vectors):
+        """What the columns take, the last panel as narrow as what is left."""
+        whole, rest = divmod(-(-p.N // 16), vectors)
+        return whole * vectors * SLOWER[vectors] + rest * SLOWER.get(rest, 0)
+    return rows, min(sorted(SLOWER), key=cost)
 
 def even(extent, most, unit):
     """The least multiple of ``unit`` that cuts ``extent`` into as many pieces as pieces of ``most`` would."""
@@ -28,7 +35,7 @@ def tile(p, target, a_lies, b_lies):
     """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
     it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
     if large(target):
-        return (2048, 128, 16) if tall(p) else (1024, 256, 48)
+        return (2048, 128, 8) if tall(p) else (1024, 256, 48)
     if target.vector_width >= 16:
         return 256, 256, 64
     if b_lies:
@@ -41,7 +48,9 @@ def panel_depth(p, target, width, b_lies):
         return 512
     if shallow(p, target) or not large(target):
         return 256
-    return 1024 if tall(p) else 512
+    if not tall(p):
+        return 512
+    return p.K if p.K <= 2048 else 1024     # one panel, if it leaves the second cache room for A: then C is written once
 
 def shallow(p, target):
     """Whether storing C is most of the work, and three vectors fit the registers and C."""
@@ -51,10 +60,11 @@ def choose(p, target):
     rows, vectors = (8, 3) if shallow(p, target) else block(p, target)
     width = 16 * vectors
     a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
+    unit = width if b_lies else 16
     most_rows, most_columns, at_once = (480, 192, 64) if shallow(p, target) else tile(p, target, a_lies, b_lies)
     whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)      # C is cut no further: its rows, or K, are cut already
     config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows,
-              "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, width)}
+              "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, unit)}
     def tiles():
         return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
     def halve(name, unit):
@@ -63,19 +73,38 @@ def choose(p, target):
         """Whether every core gets many tiles, or as many large ones as every other."""
         share, rest = divmod(tiles(), target.compute_units)
         return share >= 8 or (large(target) and share >= 2 and not rest)
+    def needed():
+        """Bytes with room for sums, which are kept where a caller asks for shallower panels."""
+        t = SimpleNamespace(**config)
+        return local_bytes(p, t) + (0 if tall(p) or depth(p, t) > t.KC else 4 * t.MC * t.NC)
     # panels that fit, and enough tiles that every core gets some
     while not busy() and config["MC"] > 128 and not whole:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
-        halve("NC", width)
-    for name, unit, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", width, width)):
-        while local_bytes(p, SimpleNamespace(**config)) > target.local_memory and config[name] > least:
+        halve("NC", unit)
+    for name, unit, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", unit, width)):
+        while needed() > target.local_memory and config[name] > least:
             halve(name, unit)
     return config
 
 def local_bytes(p, t):
     a_lies, b_lies = packed(p, t)
-    return 4 * ((0 if p.a.straight or a_lies else t.KC * min(t.MB, t.MC)) + (0 if b_lies else t.KC * t.NC) + t.MC * t.NC + 16)
+    sums = 0 if depth(p, t) <= t.KC else t.MC * t.NC
+    return 4 * ((0 if p.a.straight or a_lies else t.KC * min(t.MB, t.MC)) + (0 if b_lies else t.KC * across(t)) + sums + 16)
+
+def panel_kinds(p, t):
+    """Vectors of the panels that there are, most first: the last panel of a tile is as narrow as what is left."""
+    columns = {t.NC if p.N > t.NC else 0, (p.N - 1) % t.NC + 1} - {0}
+    width = 16 * t.NV
+    return sorted({t.NV for n in columns if n >= width} | {-(-(n % width) // 16) for n in columns if n % width}, reverse=True)
+
+def across(t):
+    """Columns of the panels of a tile, as they lie in memory."""
+    return -(-t.NC // (16 * t.NV)) * 16 * t.NV
+
+def depth(p, t):
+    """Depth of one part of K: whole panels."""
+    return -(-(-(-p.K // t.KC)) // p.splits) * t.KC
 
 def packed(p, t):
     """Whether A and B lie in panels already."""
@@ -96,12 +125,13 @@ KERNEL = Kernel(
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
               Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048), 96, 15, "rows of an item's tile"),
-              Tunable("MB", (16, 24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
-              Tunable("NC", (16, 32, 64, 128, 192, 256, 512), 256, 48, "columns of an item's tile"),
-              Tunable("KC", (64, 128, 256, 384, 512, 1024), 256, 7, "depth of the packed panels")),
+              Tunable("MB", (8, 16, 24, 48, 64, 96, 128, 192), 96, 15, "rows of A that are packed, or kept cached, at a time"),
+              Tunable("NC", (16, 32, 64, 96, 128, 144, 192, 256, 288, 512), 256, 48, "columns of an item's tile"),
+              Tunable("KC", (64, 128, 256, 384, 512, 1024, 2048), 256, 7, "depth of the packed panels")),
     constraints=(Constraint(lambda p, t, target: t.MC % t.MR == 0, "MC must be a multiple of the rows of a register block"),
                  Constraint(lambda p, t, target: t.MB % t.MR == 0, "MB must be a multiple of the rows of a register block"),
-                 Constraint(lambda p, t, target: t.NC % (16 * t.NV) == 0, "NC must be a multiple of the columns of a register block"),
+                 Constraint(lambda p, t, target: t.NC % (16 * t.NV if packed(p, t)[1] else 16) == 0,
+                            "NC must be a multiple of the panels' columns where B lies in panels, else of 16"),
                  Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
     global_size=lambda p, t: (-(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits),
@@ -115,11 +145,12 @@ KERNEL = Kernel(
 %>
 <%namespace name="panels" file="/lib/panels.mako"/>
 <%
-depth = -(-(-(-p.K // t.KC)) // p.splits) * t.KC
+part, several = depth(p, t), depth(p, t) > t.KC
 batch = "z" if p.splits > 1 else "g"
 MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 a_lies, b_lies = packed(p, t)
 last = innermost(p.c.cols)
+kinds = panel_kinds(p, t)
 %>
 ${panels.functions()}
 ${signature}
@@ -132,15 +163,18 @@ ${signature}
     __local float Ap[${MB * t.KC + 8}] __attribute__((aligned(64)));      // [MB / MR][KC][MR]
 % endif
 % if not b_lies:
-    __local float Bp[${t.NC * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
+    __local float Bp[${across(t) * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
 % endif
-    __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the blocks of K
+% if several:
+    __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the panels but the last
+% endif
+    float done[${MR * NR}] __attribute__((aligned(64)));                    // [MR][NR], a finished block of C
     const int m0 = get_group_id(1) * ${t.MC}, n0 = get_group_id(0) * ${t.NC};
     const int z = get_group_id(2), g = z / ${p.splits};
     const int mc = ${p.M} - m0 < ${t.MC} ? ${p.M} - m0 : ${t.MC};
     const int nc = ${p.N} - n0 < ${t.NC} ? ${p.N} - n0 : ${t.NC};
-    const int k_first = z % ${p.splits} * ${depth};
-    const int k_last = k_first + ${depth} < ${p.K} ? k_first + ${depth} : ${p.K};
+    const int k_first = z % ${p.splits} * ${part};
+    const int k_last = k_first + ${part} < ${p.K} ? k_first + ${part} : ${p.K};
 % if has("row_sum"):
     float sums[${t.MC}];
     for (int i = 0; i < ${t.MC}; ++i) sums[i] = 0.0f;
@@ -156,10 +190,8 @@ ${signature}
     if (k_first >= k_last) {        // nothing is left for this part
         for (int block = 0; block < mc; block += ${MR})
             for (int panel = 0; panel < nc; panel += ${NR}) {
-                __local float* to = Ct + block * ${t.NC} + panel;
-                for (int i = 0; i < ${MR}; ++i)
-                    for (int j = 0; j < ${NR}; ++j) to[i * ${t.NC} + j] = 0.0f;
-                ${finish()}
+                for (int i = 0; i < ${MR * NR}; ++i) done[i] = 0.0f;
+                ${finish(NV)}
             }
     }
 % endif
@@ -213,34 +245,11 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % else:
                     __local const float* bp = Bp + panel * ${t.KC};
 % endif
-% for r in range(MR):
-                    float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(NV))};
+% for vectors, fewer in zip(kinds, [*kinds[1:], 0]):
+                    ${f"if (nc - panel > {16 * fewer}) " if fewer else ""}{
+                        ${multiply(vectors)}
+                    }${" else" if fewer else ""}
 % endfor
-                    #pragma unroll 4
-                    for (int k = 0; k < kc; ++k) {
-                        const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(NV))};
-% for r in range(MR):
-                        const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
-% for v in range(NV):
-                        c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
-% endfor
-% endfor
-% if not p.a.straight:
-                        ap += ${MR};
-% endif
-                        bp += ${NR};
-                    }
-                    __local float* to = Ct + block * ${t.NC} + panel;
-                    if (k0 == k_first) {
-% for r in range(MR):
-                        ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(NV))}
-% endfor
-                    } else {
-% for r in range(MR):
-                        ${" ".join(f"*(__local float16*)(to + {r * t.NC + 16 * v}) += c{r}_{v};" for v in range(NV))}
-% endfor
-                    }
-                    if (k0 + ${t.KC} >= k_last) ${finish()}
                 }
         }
     }
@@ -253,15 +262,58 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 }
 
-## Stores the finished block at ``to`` in Ct.
-<%def name="finish()">
+## Multiplies a block of A and a panel of B of so many vectors, and stores the block of C where the sums are finished.
+<%def name="multiply(vectors)">
+% for r in range(MR):
+            float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(vectors))};
+% endfor
+            #pragma unroll 4
+            for (int k = 0; k < kc; ++k) ${step(vectors)}
+% if several:
+            __local float* so_far = Ct + block * ${t.NC} + panel;
+            if (k0 > k_first) {
+% for r in range(MR):
+                ${" ".join(f"c{r}_{v} += *(__local float16*)(so_far + {r * t.NC + 16 * v});" for v in range(vectors))}
+% endfor
+            }
+            if (k0 + ${t.KC} < k_last) {
+% for r in range(MR):
+                ${" ".join(f"*(__local float16*)(so_far + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(vectors))}
+% endfor
+                continue;
+            }
+% endif
+% for r in range(MR):
+            ${" ".join(f"*(float16*)(done + {r * NR + 16 * v}) = c{r}_{v};" for v in range(vectors))}
+% endfor
+            ${finish(vectors)}
+</%def>
+
+## Adds the product of a column of A and a row of B.
+<%def name="step(vectors)">{
+                const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(vectors))};
+% for r in range(MR):
+                const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
+% for v in range(vectors):
+                c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
+% endfor
+% endfor
+% if not p.a.straight:
+                ap += ${MR};
+% endif
+                bp += ${NR};
+            }
+</%def>
+
+## Stores so many vectors of a finished block.
+<%def name="finish(vectors)">
                 for (int i = 0; i < (mc - block < ${MR} ? mc - block : ${MR}); ++i) {
                     const int m = m0 + block + i;
                     ${p.c.row("m", "cm")}
-% for v in range(NV):
+% for v in range(vectors):
                     {
                         const int n1 = n0 + panel + ${16 * v}, left = ${p.N} - n1;
-                        __local const float* line = to + i * ${t.NC} + ${16 * v};
+                        const float* line = done + i * ${NR} + ${16 * v};
 % if last.extent >= 16 and p.c.window is None:
                         // 16 columns of one run: their places follow from the first one's
                         if (left >= 16${"" if one_run(p.c.cols) else f" && {last.extent} - n1 % {last.extent} >= 16"}) {

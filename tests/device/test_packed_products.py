@@ -59,16 +59,17 @@ def test_large_caches_take_large_tiles():
         target = replace(GENERIC_CPU, vector_width=16, compute_units=2, **facts)
         kernel = packed(*specs("NN", n, n, n), target).launches[-1].kernel
         return kernel.t.MC, kernel.t.NC, kernel.t.KC
-    assert tile(1024, local_memory=1 << 20) == (256, 256, 256)
+    assert tile(1024, local_memory=1 << 20) == (256, 288, 256)      # whole panels, as B is packed before
     assert tile(1024, local_memory=2 << 20) == (1024, 128, 1024)
-    assert tile(960, local_memory=2 << 20) == (960, 256, 512)
+    assert tile(2048, local_memory=2 << 20) == (2048, 128, 2048) and tile(4096, local_memory=2 << 20) == (2048, 128, 1024)
+    assert tile(960, local_memory=2 << 20) == (960, 240, 512)
     assert tile(768, local_memory=2 << 20) == (384, 256, 512)       # three would leave a core idle
 
 
 @pytest.mark.parametrize("form", ["NN", "TT"])
-@pytest.mark.parametrize(("m", "n", "k"), [(12, 48, 8), (481, 144, 17), (7, 384, 32), (24, 96, 5000), (130, 250, 4097)])
-def test_shallow_and_deep_products(form, m, n, k, device_session):
-    """Shallow ones may take wider blocks, deep ones with a small result cut the sum: the same product."""
+@pytest.mark.parametrize(("m", "n", "k"), [(12, 48, 8), (481, 144, 17), (7, 384, 32), (24, 96, 5000), (130, 250, 4097), (50, 49, 70), (33, 196, 300), (20, 800, 40)])
+def test_shallow_deep_and_narrow_products(form, m, n, k, device_session):
+    """Deep ones with a small result cut the sum, and the last panels of a tile are as narrow as what is left: the same product."""
     op, inputs = specs(form, m, n, k)
     rng = np.random.default_rng(8)
     arrays = [rng.standard_normal(spec.shape).astype(np.float32) for spec in inputs]
@@ -84,6 +85,7 @@ def test_blocks_and_cuts_follow_from_the_sizes():
         (main,) = (launch for launch in offer.launches if launch.kernel.template == "gemm/packed")
         return main.kernel.t, main.kernel.p.splits
 
-    assert last(5000, 96, 16)[0].NV == 3 and last(5000, 96, 16, width=8)[0].NV == 1 and last(5000, 96, 64)[0].NV == 2
+    assert last(5000, 96, 16)[0].NV == 3 and last(5000, 96, 16, width=8)[0].NV == 1 and last(5000, 96, 64)[0].NV == 3
+    assert last(5000, 64, 64)[0].NV == 2 and last(5000, 16, 64)[0].NV == 1         # what leaves the last panel least narrow
     assert last(12544, 192, 32, local=1 << 19)[0].NV == 3       # smaller panels rather than a refusal
     assert last(128, 256, 50176)[1] == 4 and last(128, 512, 50176)[1] == 1
