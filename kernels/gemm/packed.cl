@@ -82,9 +82,9 @@ def choose(p, target):
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
         halve("NC", unit)
-    for name, unit, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", unit, width)):
+    for name, step, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", unit, width)):
         while needed() > target.local_memory and config[name] > least:
-            halve(name, unit)
+            halve(name, step)
     return config
 
 def local_bytes(p, t):
@@ -189,9 +189,9 @@ ${signature}
 % if p.splits > 1:
     if (k_first >= k_last) {        // nothing is left for this part
         for (int block = 0; block < mc; block += ${MR})
-            for (int panel = 0; panel < nc; panel += ${NR}) {
+            for (int panel = 0; panel < nc; panel += 16) {      // panels may be narrower than NR
                 for (int i = 0; i < ${MR * NR}; ++i) done[i] = 0.0f;
-                ${finish(NV)}
+                ${finish(1)}
             }
     }
 % endif
@@ -268,7 +268,19 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(vectors))};
 % endfor
             #pragma unroll 4
-            for (int k = 0; k < kc; ++k) ${step(vectors)}
+            for (int k = 0; k < kc; ++k) {
+                const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(vectors))};
+% for r in range(MR):
+                const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
+% for v in range(vectors):
+                c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
+% endfor
+% endfor
+% if not p.a.straight:
+                ap += ${MR};
+% endif
+                bp += ${NR};
+            }
 % if several:
             __local float* so_far = Ct + block * ${t.NC} + panel;
             if (k0 > k_first) {
@@ -287,22 +299,6 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             ${" ".join(f"*(float16*)(done + {r * NR + 16 * v}) = c{r}_{v};" for v in range(vectors))}
 % endfor
             ${finish(vectors)}
-</%def>
-
-## Adds the product of a column of A and a row of B.
-<%def name="step(vectors)">{
-                const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(vectors))};
-% for r in range(MR):
-                const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
-% for v in range(vectors):
-                c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
-% endfor
-% endfor
-% if not p.a.straight:
-                ap += ${MR};
-% endif
-                bp += ${NR};
-            }
 </%def>
 
 ## Stores so many vectors of a finished block.
