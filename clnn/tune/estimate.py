@@ -44,15 +44,15 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/": (0.5, 0.4),
     "": (0.25, 0.25),
 }
-#: the same for the bandwidth; copies that gather single elements are slower than their bytes
+#: the same for the bandwidth of plain copies; copies that gather single elements are slower than their bytes
 BANDWIDTHS: dict[str, tuple[float, float]] = {
-    "conv/im2col": (0.25, 0.6),
-    "conv/col2im": (0.3, 0.6),
-    "conv/winograd": (1.0, 0.8),
-    "": (0.9, 0.9),
+    "conv/im2col": (0.125, 0.6),
+    "conv/col2im": (0.15, 0.6),
+    "conv/winograd": (0.5, 0.8),
+    "": (0.45, 0.9),
 }
 #: share of the bandwidth that changes of layout reach on CPUs and elsewhere
-RELAYOUT = (0.4, 0.6)
+RELAYOUT = (0.2, 0.6)
 #: items that a compute unit other than a CPU's needs at least to hide what its loads take
 AWAKE = 256
 #: what is left of a GEMM's share where an operand is gathered through windows, or the result is scattered
