@@ -12,7 +12,7 @@ from ..codegen.views import Digit, View, matrix
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
-from . import depthwise, direct_channels, direct_planes, strips, winograd
+from . import depthwise, direct_channels, direct_planes, strips, winograd, winograd_blocks
 from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
 from .tiles import turned
@@ -237,6 +237,7 @@ def _filter_layouts(op, inputs, outputs):
 
 FPROP = (
     Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
+    Lowering("winograd_blocks", winograd_blocks.fprop, winograd_blocks.refuse, _filter_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
     Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
@@ -248,6 +249,7 @@ FPROP = (
 )
 DGRAD = (
     Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
+    Lowering("winograd_blocks", winograd_blocks.dgrad, winograd_blocks.refuse, _filter_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
     Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),

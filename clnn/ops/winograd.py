@@ -84,7 +84,7 @@ class _Tiles(NamedTuple):
         return self.spec.shape[0] * self.rows * self.cols
 
 
-def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
+def prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
     """The side of the tiles into which ``image`` is cut, if the convolution can be computed so.
 
     Raises:
@@ -108,14 +108,14 @@ def _tile(filter_side: int, image: TensorSpec, target: Target) -> int:
     return 2 if filter_side == 5 and target.unified_memory else 4
 
 
-def _grid(image: TensorSpec, m: int) -> tuple[int, int]:
+def grid_of(image: TensorSpec, m: int) -> tuple[int, int]:
     """Rows and columns of tiles of an image."""
     return -(-image.shape[2] // m), -(-image.shape[3] // m)
 
 
 def _products(image: TensorSpec, filter_side: int, m: int, more_tiles: int = 0) -> int:
     """Multiplications of all tiles, and of some more, for a channel in and one out."""
-    return (m + filter_side - 1) ** 2 * (image.shape[0] * math.prod(_grid(image, m)) + more_tiles)
+    return (m + filter_side - 1) ** 2 * (image.shape[0] * math.prod(grid_of(image, m)) + more_tiles)
 
 
 def _cost(image: TensorSpec, filter_side: int, m: int) -> int:
@@ -130,7 +130,7 @@ def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: s
     places = (c * count, count, 1) if inner == "tiles" else (c * count, 1, c)
     context.launch("conv/winograd_input", {"N": n, "C": c, "H": h, "W": w, "strides": tiles.spec.strides, "origin": tiles.origin,
                                            "rows": tiles.rows, "cols": tiles.cols, "hop": tiles.hop, "matrix": by, "lanes": inner,
-                                           "places": places}, {"x": x}, {"v": made})
+                                           "places": places, "panel": 1}, {"x": x}, {"v": made})
     return made
 
 
@@ -170,29 +170,29 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
 
 def fprop(op, context: Context) -> None:
     (x, w), (y,) = context.inputs, context.outputs
-    m = _prepare(op, w.shape[2:], y, context)
-    image = _Tiles(x, (-op.padding[0], -op.padding[2]), *_grid(y, m), m)
+    m = prepare(op, w.shape[2:], y, context)
+    image = _Tiles(x, (-op.padding[0], -op.padding[2]), *grid_of(y, m), m)
     _convolve(op, context, image, y, w, transforms(m, w.shape[2]), transposed=False)
 
 
 def dgrad(op, context: Context) -> None:
     """The convolution of the gradient, padded by the filter's side - 1 - padding, with the filters turned by half a circle."""
     (dy, w), (dx,) = context.inputs, context.outputs
-    m, reach = _prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
+    m, reach = prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
     by = transforms(m, reach + 1)
     turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
-    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *_grid(dx, m), m)
+    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *grid_of(dx, m), m)
     _convolve(op, context, image, dx, w, turned, transposed=True)
 
 
 def wgrad(op, context: Context) -> None:
     """F(r, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
     (x, dy), dw = context.inputs, context.outputs[0]
-    m, side = _prepare(op, op.window, dy, context), op.window[0]
+    m, side = prepare(op, op.window, dy, context), op.window[0]
     by = transforms(side, m)
     (n, k, p, q), c = dy.shape, x.shape[1]
     cg, kg = c // op.groups, k // op.groups
-    rows, cols = _grid(dy, m)
+    rows, cols = grid_of(dy, m)
     tiles, elements = n * rows * cols, (m + side - 1) ** 2
     context.check_workspace(4 * elements * (tiles * (c + k) + k * cg))
     inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
@@ -223,7 +223,7 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
     m = _tile(side, result, target)
     n, _, height, width = result.shape
-    tiles, direct = n * math.prod(_grid(result, m)), side ** 2 * n * height * width
+    tiles, direct = n * math.prod(grid_of(result, m)), side ** 2 * n * height * width
     if _cost(result, side, m) > direct if target.is_cpu else tiles < LEAST_TILES:
         return f"{tiles} tiles do not pay for transforming the filters"
     if _products(result, side, m) > MOST_PRODUCTS * direct:

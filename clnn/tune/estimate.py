@@ -39,6 +39,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
     CHANNEL_VECTORS: (0.4, 0.15),
+    "conv/winograd_blocks": (0.8, 0.1),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
     "conv/": (0.5, 0.4),
@@ -49,6 +50,7 @@ BANDWIDTHS: dict[str, tuple[float, float]] = {
     "conv/im2col": (0.125, 0.6),
     "conv/col2im": (0.15, 0.6),
     "conv/winograd": (0.5, 0.8),
+    "conv/winograd_blocks": (1.0, 0.8),
     "": (0.45, 0.9),
 }
 #: share of the bandwidth that changes of layout reach on CPUs and elsewhere
@@ -57,6 +59,13 @@ RELAYOUT = (0.2, 0.6)
 AWAKE = 256
 #: what is left of a GEMM's share where an operand is gathered through windows, or the result is scattered
 GATHERED, SCATTERED = 0.75, 0.8
+#: operations that take as long as transforming an element of a tile in a kernel that multiplies them, too: where channels lie
+#: side by side, where they are a plane apart
+TRANSFORMED, TRANSFORMED_APART = 80, 130
+#: how much faster than from memory the filters come that every item of it reads
+NEARER = 2
+#: what is left of a CPU's GEMM where sums are stored after each 64 products
+SHALLOW = 0.75
 #: elements of a vector that packing reads on CPUs
 VECTOR = 8
 #: what is left of the first on CPUs where the result is narrower than half of one
@@ -84,7 +93,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
     main = [launch for launch in offer.launches if not declaration(launch.kernel.template).auxiliary]
     if not isinstance(getattr(problem.op, "base", problem.op), Reduce):
         main = [launch for launch in main if launch.kernel.template not in BESIDE] or main
-    if any(_product(launch) is not None for launch in main):        # what stands beside a product only prepares or finishes it
+    if any(_product(launch) or _tiles(launch) for launch in main):      # the others only prepare or finish a product
         main = []
     tensors = {"in": problem.inputs, "out": problem.outputs, "work": offer.work}
 
@@ -98,10 +107,14 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         if product is not None:
             flops = _padded(product, kernel.t)
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
+        elif tiles := _tiles(launch):
+            flops, share = _through_tiles(kernel.p, tiles), _of(SHARES, kernel.template, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, _name(kernel), cpu) * _filled(kernel)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
+        if _tiles(launch):
+            moved += nbytes(launch.reads[1:]) * (math.prod(kernel.global_size) - 1) / NEARER
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
                      moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu)))
@@ -136,6 +149,19 @@ def _product(launch: Launch) -> SimpleNamespace | None:
     """The problem of a launch, if it is a product of matrices."""
     names = {name for name, _ in launch.kernel.problem}
     return launch.kernel.p if {"M", "N", "K", "batch", "a", "b"} <= names else None
+
+
+def _tiles(launch: Launch) -> int:
+    """The tiles of a launch that transforms and multiplies them, else 0."""
+    p = launch.kernel.p
+    return p.N * p.rows * p.cols if launch.kernel.template == "conv/winograd_blocks" else 0
+
+
+def _through_tiles(p: SimpleNamespace, tiles: int) -> float:
+    """Operations of the products of all tiles, and of what else takes as long."""
+    transforms = sum(channels * (TRANSFORMED if strides[1] == 1 else TRANSFORMED_APART)
+                     for channels, strides in ((p.ins, p.x_strides), (p.outs, p.y_strides)))
+    return len(p.images) ** 2 * tiles * (2.0 * p.ins * p.outs + transforms)
 
 
 def _reached(launch: Launch) -> float:
@@ -175,6 +201,8 @@ def _eased(p: SimpleNamespace, t: SimpleNamespace, cpu: bool) -> float:
         left *= SCATTERED
     if cpu and windows and p.N < VECTOR // 2:
         left *= NARROW
+    if getattr(t, "KC", p.K) <= 64 < p.K:
+        left *= SHALLOW
     return left
 
 

@@ -24,15 +24,18 @@ KERNEL = Kernel(
              "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
              "hop": "pixels from one tile to the next", "matrix": "L of L d Lᵀ, the transform of a tile d",
              "lanes": "what lies side by side in the result: tiles or channels",
-             "places": "strides of (element of a tile, channel, tile) in the result"},
+             "places": "strides of (element of a tile, channel, tile) in the result",
+             "panel": "1, or how many of what lies side by side make a panel: its stride is then from panel to panel"},
     tunables=(*WALK, Tunable("VECTOR", (1, 4, 8, 16), 1, 4, "neighbouring tiles or channels that an item transforms together")),
-    constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),),
+    constraints=(Constraint(lambda p, t, target: t.VECTOR in (1, 2, 4, 8, 16), "VECTOR must be a vector width"),
+                 Constraint(lambda p, t, target: p.panel == 1 or p.panel % t.VECTOR == 0, "VECTOR must divide the panels")),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t), t),
     local_size=walk_group,
 )
 %>
 <%namespace name="loops" file="/lib/loops.mako"/>
+<%namespace name="winograd" file="/lib/winograd.mako"/>
 <%
 # Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016: V = Bᵀ d B, and U = G g Gᵀ for the filters.
 L = t.VECTOR
@@ -54,6 +57,12 @@ def locate(tile):
     """Statements that declare the first pixel (h, w) of a tile and where it lies."""
     return (f"const int h = {tile} / {p.cols} % {p.rows} * {p.hop} + {top}, w = {tile} % {p.cols} * {p.hop} + {left}; "
             f"const index_t at = (index_t)({tile} / {p.cols * p.rows}) * {sn} + (index_t)h * {sh} + (index_t)w * {sw}")
+
+def place(c, tile):
+    """Where the first element of a tile is stored."""
+    def along(name, stride, near):
+        return f"(index_t)({name} / {p.panel}) * {stride} + {name} % {p.panel}" if near and p.panel > 1 else f"(index_t){name} * {stride}"
+    return f"{along(c, vc, p.lanes == 'channels')} + {along(tile, vt, p.lanes == 'tiles')}"
 
 def pixel(i, j, where):
     """An element of the tile, zero outside the image."""
@@ -100,50 +109,26 @@ ${signature}
 % endfor
 % endfor
         }
-% else:
-        {
-            ${locate("other")} + (index_t)start * ${sc};
-            for (int i = 0; i < ${size}; ++i)
-                for (int j = 0; j < ${size}; ++j) {
-                    float* to = part + (i * ${size} + j) * ${L};
-% if cut:
-                    if ((uint)(h + i) >= ${p.H}u || (uint)(w + j) >= ${p.W}u) {
-                        for (int lane = 0; lane < ${L}; ++lane) to[lane] = 0.0f;
-                        continue;
-                    }
-% endif
-                    const index_t from = at + i * ${sh} + j * ${sw};
-% if inner % L:
-                    for (int lane = 0; lane < ${L}; ++lane) to[lane] = x[from + (lane < count ? lane : count - 1) * ${sc}];
-% elif sc == 1:
-                    *(loose_t*)to = *(__global const loose_t*)(x + from);
-% else:
-                    for (int lane = 0; lane < ${L}; ++lane) to[lane] = x[from + lane * ${sc}];
-% endif
-                }
-        }
-% endif
 % for i in range(size):
 % for j in range(size):
         const ${kind} d${i}_${j} = *(const ${kind}*)(part + ${(i * size + j) * L});
 % endfor
 % endfor
+% else:
+        ${winograd.collect((p.H, p.W), p.strides, p.origin, p.hop, p.rows, p.cols, size, "other", "start", L, "count" if inner % L else None)}
+% endif
 % endif
         ${sandwich(p.matrix, "d", "v", kind)}
 % if L == 1:
-        const index_t to = (index_t)c * ${vc} + (index_t)tile * ${vt};
+        const index_t to = ${place("c", "tile")};
 % for i in range(made):
 % for j in range(made):
         ${store("v", f"to + (index_t){(i * made + j) * ve}", f"v{i}_{j}")}
 % endfor
 % endfor
 % else:
-% for i in range(made):
-% for j in range(made):
-        *(${kind}*)(part + ${(i * made + j) * L}) = v${i}_${j};
-% endfor
-% endfor
-        const index_t to = ${f"(index_t)other * {vc}" if p.lanes == "tiles" else f"(index_t)other * {vt}"} + start;
+        ${winograd.keep("v", made, L)}
+        const index_t to = ${place(*(("other", "start") if p.lanes == "tiles" else ("start", "other")))};
         for (int e = 0; e < ${made * made}; ++e) {
 % if inner % L:
             if (count < ${L}) {

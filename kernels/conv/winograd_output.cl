@@ -35,6 +35,7 @@ KERNEL = Kernel(
 )
 %>
 <%namespace name="loops" file="/lib/loops.mako"/>
+<%namespace name="winograd" file="/lib/winograd.mako"/>
 <%
 # Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016: Y = Aᵀ M A.
 L = t.VECTOR
@@ -105,11 +106,7 @@ ${signature}
 % endfor
 % endfor
 % else:
-% for i in range(made):
-% for j in range(made):
-        *(${kind}*)(part + ${(i * made + j) * L}) = y${i}_${j};
-% endfor
-% endfor
+        ${winograd.keep("y", made, L)}
 % if p.lanes == "tiles":
         for (int lane = 0; lane < count; ++lane) {
             const int tile = start + lane;
@@ -119,13 +116,7 @@ ${signature}
                     ${store("y", f"at + i * {sp} + j * {sq}", f"part[(i * {made} + j) * {L} + lane]")}
         }
 % else:
-        ${locate("other")} + (index_t)start * ${sk};
-        for (int i = 0; i < ${made}; ++i)
-            for (int j = 0; j < ${made}; ++j) {
-                ${guard("i", "j").replace("if (", "if (!(").replace(") ", ")) continue;") if guard("i", "j") else ""}
-                for (int lane = 0; lane < ${"count" if inner % L else L}; ++lane)
-                    ${store("y", f"at + i * {sp} + j * {sq} + lane * {sk}", f"part[(i * {made} + j) * {L} + lane]")}
-            }
+        ${winograd.spread(store, (p.P, p.Q), p.strides, made, p.rows, p.cols, "other", "start", L, "count" if inner % L else L)}
 % endif
 % endif
 </%loops:each>

@@ -112,6 +112,29 @@ def test_against_torch(shape, direction, layout, device_session):
 
 
 @pytest.mark.parametrize("layout", [ROW, NHWC], ids=str)
+@pytest.mark.parametrize("direction", [Conv2d, Conv2dDgrad])
+@pytest.mark.parametrize("shape", [((2, 64, 28, 28), (64, 64, 3, 3), (1, 1, 1, 1)),
+                                   ((1, 16, 11, 5), (48, 16, 3, 3), (0, 2, 3, 1)),
+                                   ((3, 80, 7, 9), (32, 80, 3, 3), (1, 1, 1, 1)),
+                                   ((2, 32, 11, 14), (16, 32, 5, 5), (2, 2, 2, 2))])
+def test_blocks_agree_with_three_kernels(shape, direction, layout, device_session):
+    """What an item makes of its tiles is added up in the same order, however many tiles it takes."""
+    if not device_session.target.is_cpu:
+        pytest.skip("is made for the second cache of CPUs")
+    x, w, padding = shape
+    op, inputs, outputs = case(direction, x, w, padding=padding)
+    arrays = normal(inputs, seed=7)
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
+    inputs, outputs = in_layout(op, inputs, outputs, layout)
+    for tile in (4, 2):
+        apart = compute(op, "winograd", inputs, outputs, arrays, device_session, {"tile": tile})[0]
+        for conf in ({}, {"MR": 4, "TILES": 12}, {"MR": 6, "TILES": 6, "panel": 16}):
+            got = compute(op, "winograd_blocks", inputs, outputs, arrays, device_session, conf | {"tile": tile})[0]
+            assert rms(got, expected) < (3e-6 if w[2] == 3 else 6e-6)
+            assert rms(got, apart) < 1e-7
+
+
+@pytest.mark.parametrize("layout", [ROW, NHWC], ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", [((2, 32, 28, 30), (32, 1, 3, 3), 1, 1), ((3, 16, 15, 40), (16, 1, 3, 3), 2, 1),
                                    ((2, 5, 13, 19), (10, 1, 5, 4), 2, 2), ((1, 3, 9, 9), (3, 1, 7, 7), 1, 3)])
@@ -131,8 +154,11 @@ def test_depthwise_in_other_configurations(shape, direction, layout, device_sess
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_two_runs_give_the_same_bits(direction, device_session):
-    for name, w, groups in (("winograd", (24, 20, 3, 3), 1), ("depthwise", (20, 1, 3, 3), 20)):
-        op, inputs, outputs = case(direction, (2, 20, 12, 12), w, padding=(1, 1, 1, 1), groups=groups)
+    cases = [("winograd", (24, 20, 3, 3), 1), ("depthwise", (20, 1, 3, 3), 20)]
+    if device_session.target.is_cpu and direction is not Conv2dWgrad:
+        cases.append(("winograd_blocks", (32, 16, 3, 3), 1))
+    for name, w, groups in cases:
+        op, inputs, outputs = case(direction, (2, w[1] * groups, 12, 12), w, padding=(1, 1, 1, 1), groups=groups)
         arrays = normal(inputs)
         first, second = (compute(op, name, inputs, outputs, arrays, device_session) for _ in range(2))
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
@@ -152,6 +178,8 @@ def test_refusals_say_why(device_session):
     assert "tiles do not pay" in refusal(*_named("winograd", (1, 64, 8, 8), (64, 64, 3, 3), padding=(1, 1, 1, 1)), target)
     assert "hang too far" in refusal(*_named("winograd", (512, 64, 1, 4), (64, 64, 3, 3), padding=(1, 1, 1, 1)), target)
     assert "one channel" in refusal(*_named("depthwise", (1, 4, 8, 8), (4, 2, 3, 3), groups=2), target, forced=True)
+    assert "16 channels" in refusal(*_named("winograd_blocks", (1, 24, 16, 16), (32, 24, 3, 3)), target, forced=True)
+    assert "second cache" in refusal(*_named("winograd_blocks", (4, 8192, 16, 16), (32, 8192, 3, 3)), target, forced=True)
     large = _named("winograd", (16, 64, 32, 32), (64, 64, 3, 3), padding=(1, 1, 1, 1))
     with config.override(winograd="off"):
         assert "CLNN_WINOGRAD" in refusal(*large, target, forced=True)
@@ -164,9 +192,10 @@ def _named(name, x, w, **attributes):
     return op, name, inputs, outputs
 
 
-@pytest.mark.parametrize(("name", "w", "groups"), [("winograd", (24, 20, 3, 3), 1), ("depthwise", (20, 1, 3, 3), 20)])
+@pytest.mark.parametrize(("name", "w", "groups"), [("winograd", (24, 20, 3, 3), 1), ("winograd_blocks", (32, 16, 3, 3), 1),
+                                                   ("depthwise", (20, 1, 3, 3), 20)])
 def test_tails_are_fused(name, w, groups, device):
-    x, weights, bias, residual = normal([TensorSpec(s) for s in ((2, 20, 11, 13), w, w[:1], (2, w[0], 11, 13))])
+    x, weights, bias, residual = normal([TensorSpec(s) for s in ((2, w[1] * groups, 11, 13), w, w[:1], (2, w[0], 11, 13))])
 
     def network(x, weights, bias, residual):
         return ops.relu(ops.add(ops.conv2d(x, weights, bias, padding=1, groups=groups), residual))
