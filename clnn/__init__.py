@@ -1,18 +1,39 @@
-"""clnn: deep learning for image classification on any OpenCL device."""
+"""clnn: deep learning for image classification on any OpenCL device.
 
-from . import ops
-from .compiler import compile, evaluate, vjp
-from .errors import ClnnError
-from .runtime import Device, devices
+Parts are imported when they are first used, so that `import clnn` is quick, and `clnn.nn`, `clnn.data` … are there without
+imports of their own.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .version import __version__
 
-__all__ = ["ClnnError", "Device", "History", "Trainer", "__version__", "compile", "devices", "evaluate", "ops", "vjp"]
+if TYPE_CHECKING:       # for editors, which do not run __getattr__
+    from . import data, models, nn, ops, optim
+    from .compiler import compile, evaluate, vjp
+    from .errors import ClnnError
+    from .runtime import Device, devices
+    from .train import History, Trainer
+
+#: public name → the module that has it
+_NAMES = {"ClnnError": "errors", "Device": "runtime", "History": "train", "Trainer": "train", "compile": "compiler",
+          "devices": "runtime", "evaluate": "compiler", "vjp": "compiler"}
+#: public modules
+_MODULES = ("data", "models", "nn", "ops", "optim")
+
+__all__ = ["ClnnError", "Device", "History", "Trainer", "__version__", "compile", "data", "devices", "evaluate", "models", "nn",
+           "ops", "optim", "vjp"]
 
 
 def __getattr__(name: str):
-    """``Trainer`` and ``History``, imported when they are first used."""
-    if name in ("History", "Trainer"):
-        from . import train
-        return getattr(train, name)
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")      # which makes it an attribute
+    if name in _NAMES:
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
