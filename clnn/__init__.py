@@ -22,8 +22,7 @@ _NAMES = {"ClnnError": "errors", "Device": "runtime", "History": "train", "Train
 #: public modules
 _MODULES = ("data", "models", "nn", "ops", "optim")
 
-__all__ = ["ClnnError", "Device", "History", "Trainer", "__version__", "compile", "data", "devices", "evaluate", "models", "nn",
-           "ops", "optim", "vjp"]
+__all__ = ["__version__", *_NAMES, *_MODULES]
 
 
 def __getattr__(name: str):

@@ -70,7 +70,7 @@ def transforms(results: int, taps: int) -> Transforms:
     return Transforms(rounded(at), rounded(g), rounded(bt))
 
 
-class _Tiles(NamedTuple):
+class Tiles(NamedTuple):
     """How a tensor of images is cut: N images of C channels in a grid of tiles, one every ``hop`` pixels from ``origin``."""
 
     spec: TensorSpec
@@ -84,7 +84,7 @@ class _Tiles(NamedTuple):
         return self.spec.shape[0] * self.rows * self.cols
 
 
-def prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
+def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
     """The side of the tiles into which ``image`` is cut, if the convolution can be computed so.
 
     Raises:
@@ -108,14 +108,14 @@ def _tile(filter_side: int, image: TensorSpec, target: Target) -> int:
     return 2 if filter_side == 5 and target.unified_memory else 4
 
 
-def grid_of(image: TensorSpec, m: int) -> tuple[int, int]:
+def _grid(image: TensorSpec, m: int) -> tuple[int, int]:
     """Rows and columns of tiles of an image."""
     return -(-image.shape[2] // m), -(-image.shape[3] // m)
 
 
 def _products(image: TensorSpec, filter_side: int, m: int, more_tiles: int = 0) -> int:
     """Multiplications of all tiles, and of some more, for a channel in and one out."""
-    return (m + filter_side - 1) ** 2 * (image.shape[0] * math.prod(grid_of(image, m)) + more_tiles)
+    return (m + filter_side - 1) ** 2 * (image.shape[0] * math.prod(_grid(image, m)) + more_tiles)
 
 
 def _cost(image: TensorSpec, filter_side: int, m: int) -> int:
@@ -123,21 +123,32 @@ def _cost(image: TensorSpec, filter_side: int, m: int) -> int:
     return _products(image, filter_side, m, FILTERS_AS_TILES)
 
 
-def _transform(context: Context, x: Operand, tiles: _Tiles, by: Matrix, inner: str) -> Operand:
-    """Launch the transform of images, or of filters as images of one tile; ``inner``, tiles or channels, lies side by side."""
+def _transform(context: Context, x: Operand, tiles: Tiles, by: Matrix, inner: str, panel: int = 1) -> Operand:
+    """Launch the transform of images, or of filters as images of one tile.
+
+    ``inner``, tiles or channels, lies side by side: all of it, or ``panel`` at a time. The result is (panel, element of a tile,
+    outer, inner).
+    """
     (n, c, h, w), count, elements = tiles.spec.shape, tiles.count, len(by) ** 2
-    made = context.scratch((elements, c, count) if inner == "tiles" else (elements, count, c))
-    places = (c * count, count, 1) if inner == "tiles" else (c * count, 1, c)
+    near, far = (count, c) if inner == "tiles" else (c, count)
+    side = panel if panel > 1 else near
+    made = context.scratch((near // side, elements, far, side))
+    of_near = elements * far * side if panel > 1 else 1
+    places = (far * side, side, of_near) if inner == "tiles" else (far * side, of_near, side)
     context.launch("conv/winograd_input", {"N": n, "C": c, "H": h, "W": w, "strides": tiles.spec.strides, "origin": tiles.origin,
                                            "rows": tiles.rows, "cols": tiles.cols, "hop": tiles.hop, "matrix": by, "lanes": inner,
-                                           "places": places, "panel": 1}, {"x": x}, {"v": made})
+                                           "places": places, "panel": panel}, {"x": x}, {"v": made})
     return made
 
 
-def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: TensorSpec, by: Transforms,
-              transposed: bool) -> None:
+def transform_filters(context: Context, by: Transforms, inner: str, panel: int = 1) -> Operand:
+    """The same of the filters, each an image of one tile."""
+    return _transform(context, context.input(1), Tiles(context.inputs[1], (0, 0), 1, 1, 1), by.filters, inner, panel)
+
+
+def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bool) -> None:
     """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
-    k, cg = weights.shape[:2]
+    result, (k, cg) = context.outputs[0], context.inputs[1].shape[:2]
     kg = k // op.groups
     elements, tiles = len(by.images) ** 2, image.count
     outs, ins = (cg, kg) if transposed else (kg, cg)           # of one group
@@ -145,7 +156,7 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
     inner = "channels" if image.spec.layout == NHWC and op.groups == 1 else "tiles"
     # filters of one group lie as (K, C) or (C, K): on CPUs along the rows of A or of B, which are read as they lie
     flip = not transposed if inner == "channels" else transposed and context.target.is_cpu and op.groups == 1
-    u = _transform(context, context.input(1), _Tiles(weights, (0, 0), 1, 1, 1), by.filters, "tiles" if flip else "channels")
+    u = transform_filters(context, by, "tiles" if flip else "channels")
     v = _transform(context, context.input(0), image, by.images, inner)
     filters = matrix(kg, cg, 1, k, kg * cg) if flip else matrix(kg, cg, cg, 1, kg * cg)
     filters = filters.transposed if transposed else filters
@@ -168,36 +179,44 @@ def _convolve(op, context: Context, image: _Tiles, result: TensorSpec, weights: 
                    {"m": products}, {"y": context.output(0)})
 
 
-def fprop(op, context: Context) -> None:
+def cut_images(op, context: Context) -> tuple[Tiles, Transforms]:
+    """The tiles of a convolution's images, and by what they are transformed."""
     (x, w), (y,) = context.inputs, context.outputs
-    m = prepare(op, w.shape[2:], y, context)
-    image = _Tiles(x, (-op.padding[0], -op.padding[2]), *grid_of(y, m), m)
-    _convolve(op, context, image, y, w, transforms(m, w.shape[2]), transposed=False)
+    m = _prepare(op, w.shape[2:], y, context)
+    return Tiles(x, (-op.padding[0], -op.padding[2]), *_grid(y, m), m), transforms(m, w.shape[2])
+
+
+def cut_gradients(op, context: Context) -> tuple[Tiles, Transforms]:
+    """The same for the gradient of images: the convolution of the results' gradient, padded by the filter's side - 1 - padding,
+    with the filters turned by half a circle."""
+    (dy, w), (dx,) = context.inputs, context.outputs
+    m, reach = _prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
+    by = transforms(m, reach + 1)
+    turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
+    return Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *_grid(dx, m), m), turned
+
+
+def fprop(op, context: Context) -> None:
+    _convolve(op, context, *cut_images(op, context), transposed=False)
 
 
 def dgrad(op, context: Context) -> None:
-    """The convolution of the gradient, padded by the filter's side - 1 - padding, with the filters turned by half a circle."""
-    (dy, w), (dx,) = context.inputs, context.outputs
-    m, reach = prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
-    by = transforms(m, reach + 1)
-    turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
-    image = _Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *grid_of(dx, m), m)
-    _convolve(op, context, image, dx, w, turned, transposed=True)
+    _convolve(op, context, *cut_gradients(op, context), transposed=True)
 
 
 def wgrad(op, context: Context) -> None:
     """F(r, m): tiles of the gradient are the filters that slide over tiles of the image; the products sum over all tiles."""
     (x, dy), dw = context.inputs, context.outputs[0]
-    m, side = prepare(op, op.window, dy, context), op.window[0]
+    m, side = _prepare(op, op.window, dy, context), op.window[0]
     by = transforms(side, m)
     (n, k, p, q), c = dy.shape, x.shape[1]
     cg, kg = c // op.groups, k // op.groups
-    rows, cols = grid_of(dy, m)
+    rows, cols = _grid(dy, m)
     tiles, elements = n * rows * cols, (m + side - 1) ** 2
     context.check_workspace(4 * elements * (tiles * (c + k) + k * cg))
     inner = "channels" if op.groups == 1 and (context.target.is_cpu or x.layout == NHWC) else "tiles"
-    v = _transform(context, context.input(0), _Tiles(x, (-op.padding[0], -op.padding[2]), rows, cols, m), by.images, inner)
-    g = _transform(context, context.input(1), _Tiles(dy, (0, 0), rows, cols, m), by.filters, inner)
+    v = _transform(context, context.input(0), Tiles(x, (-op.padding[0], -op.padding[2]), rows, cols, m), by.images, inner)
+    g = _transform(context, context.input(1), Tiles(dy, (0, 0), rows, cols, m), by.filters, inner)
 
     def view(channels: int) -> View:
         down, across = (tiles, 1) if inner == "tiles" else (1, channels)
@@ -223,7 +242,7 @@ def refuse(op, inputs, outputs, target: Target) -> str | None:
     side = op.window[0] if hasattr(op, "window") else inputs[1].shape[2]
     m = _tile(side, result, target)
     n, _, height, width = result.shape
-    tiles, direct = n * math.prod(grid_of(result, m)), side ** 2 * n * height * width
+    tiles, direct = n * math.prod(_grid(result, m)), side ** 2 * n * height * width
     if _cost(result, side, m) > direct if target.is_cpu else tiles < LEAST_TILES:
         return f"{tiles} tiles do not pay for transforming the filters"
     if _products(result, side, m) > MOST_PRODUCTS * direct:

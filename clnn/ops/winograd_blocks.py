@@ -11,7 +11,7 @@ from ..codegen.lowering import Context
 from ..errors import LoweringError
 from ..target import Target
 from . import winograd
-from .winograd import Transforms, grid_of, prepare, transforms
+from .winograd import BLOCKED, Tiles, Transforms, cut_gradients, cut_images, transform_filters
 
 #: channels of a vector
 LANES = 16
@@ -23,42 +23,27 @@ def _panel(outs: int, target: Target) -> tuple[int, tuple[int, ...]]:
     return (2 * LANES, (LANES, 2 * LANES)) if wide else (LANES, (LANES,))
 
 
-def _convolve(op, context: Context, origin: tuple[int, int], m: int, by: Transforms, transposed: bool) -> None:
+def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bool) -> None:
     """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
-    image, weights, result = context.inputs[0], context.inputs[1], context.outputs[0]
-    k, c = weights.shape[:2]
+    result, (k, c) = context.outputs[0], context.inputs[1].shape[:2]
     outs, ins = (c, k) if transposed else (k, c)
     if op.groups > 1 or outs % LANES or ins % LANES:
         raise LoweringError(f"takes vectors of {LANES} channels, without groups")
     panel = context.choice("panel", *_panel(outs, context.target))
-    elements = len(by.images) ** 2
-    u = context.scratch((outs // panel, elements, ins, panel))
-    of_element, of_in, of_panel = ins * panel, panel, elements * ins * panel
-    lanes, places = ("channels", (of_panel, of_in)) if transposed else ("tiles", (of_in, of_panel))
-    context.launch("conv/winograd_input", {
-        "N": k, "C": c, "H": weights.shape[2], "W": weights.shape[3], "strides": weights.strides, "origin": (0, 0), "rows": 1,
-        "cols": 1, "hop": 1, "matrix": by.filters, "lanes": lanes, "places": (of_element, *places), "panel": panel},
-        {"x": context.input(1)}, {"v": u})
-    rows, cols = grid_of(result, m)
+    u = transform_filters(context, by, "channels" if transposed else "tiles", panel)
     context.launch("conv/winograd_blocks", {
-        "N": image.shape[0], "ins": ins, "outs": outs, "pixels": image.shape[2:], "results": result.shape[2:],
-        "x_strides": image.strides, "y_strides": result.strides, "origin": origin, "rows": rows, "cols": cols,
-        "images": by.images, "back": by.results, "panel": panel}, {"x": context.input(0), "u": u}, {"y": context.output(0)})
+        "N": result.shape[0], "ins": ins, "outs": outs, "pixels": image.spec.shape[2:], "results": result.shape[2:],
+        "x_strides": image.spec.strides, "y_strides": result.strides, "origin": image.origin, "rows": image.rows,
+        "cols": image.cols, "images": by.images, "back": by.results, "block": BLOCKED["KC"], "panel": panel},
+        {"x": context.input(0), "u": u}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:
-    (_, w), (y,) = context.inputs, context.outputs
-    m = prepare(op, w.shape[2:], y, context)
-    _convolve(op, context, (-op.padding[0], -op.padding[2]), m, transforms(m, w.shape[2]), transposed=False)
+    _convolve(op, context, *cut_images(op, context), transposed=False)
 
 
 def dgrad(op, context: Context) -> None:
-    """The convolution of the gradient, padded by the filter's side - 1 - padding, with the filters turned by half a circle."""
-    (_, w), (dx,) = context.inputs, context.outputs
-    m, reach = prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
-    by = transforms(m, reach + 1)
-    turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
-    _convolve(op, context, (op.padding[0] - reach, op.padding[2] - reach), m, turned, transposed=True)
+    _convolve(op, context, *cut_gradients(op, context), transposed=True)
 
 
 def refuse(op, inputs, outputs, target: Target) -> str | None:

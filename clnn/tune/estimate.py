@@ -103,17 +103,17 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
     total = 0.0
     for launch in offer.launches:
         kernel = launch.kernel
-        product = _product(launch)
+        product, tiles = _product(launch), _tiles(launch)
         if product is not None:
             flops = _padded(product, kernel.t)
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
-        elif tiles := _tiles(launch):
+        elif tiles:
             flops, share = _through_tiles(kernel.p, tiles), _of(SHARES, kernel.template, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, _name(kernel), cpu) * _filled(kernel)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
-        if _tiles(launch):
+        if tiles:
             moved += nbytes(launch.reads[1:]) * (math.prod(kernel.global_size) - 1) / NEARER
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),

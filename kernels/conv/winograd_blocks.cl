@@ -6,8 +6,6 @@ from clnn.codegen.linear import sandwich
 
 #: channels that are transformed together
 LANES = 16
-#: products that are summed up before they are added to the others
-BLOCK = 64
 #: shares of the second cache, which PoCL tells as local memory: what leaves room for filters and pixels, and the most that is not slower
 NEAR, MOST = 0.6, 0.75
 
@@ -45,6 +43,7 @@ KERNEL = Kernel(
              "results": "(rows, columns) of y", "x_strides": "of (image, channel, row, column) in x", "y_strides": "the same in y",
              "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
              "images": "L of L d Lᵀ, the transform of a tile d", "back": "the same of a tile of products",
+             "block": "products that are summed up before they are added to the others",
              "panel": "channels of a panel of filters, which lie as (panel, element of a tile, channel that is read, its channels)"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 4, "tiles of a register block"),
               Tunable("TILES", (6, 8, 12, 16, 24, 32, 36, 48, 64, 72, 96), 24, 8, "tiles of an item")),
@@ -64,7 +63,7 @@ KERNEL = Kernel(
 # Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016: Y = Aᵀ [U ⊙ (Bᵀ d B)] A, summed over channels.
 size, made, hop = len(p.images[0]), len(p.images), len(p.back)
 vectors_of = range(p.panel // LANES)
-every, step = made * made, min(BLOCK, p.ins)
+every, step = made * made, min(p.block, p.ins)
 %>
 ${vectors.multiply_add(LANES)}
 ${signature}

@@ -1,5 +1,6 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.image_tiles import first_pixel, inside
 from clnn.codegen.linear import sandwich
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
@@ -47,16 +48,12 @@ groups = -(-inner // L)
 sn, sc, sh, sw = p.strides
 ve, vc, vt = p.places
 kind = "float" if L == 1 else f"float{L}"
-top, left = p.origin
-inside = {"h": top >= 0 and top + (p.rows - 1) * p.hop + size <= p.H,
-          "w": left >= 0 and left + (p.cols - 1) * p.hop + size <= p.W}
-cut = not (inside["h"] and inside["w"])
+whole_h, whole_w = inside((p.H, p.W), p.origin, (p.rows, p.cols), p.hop, size)
+cut = not (whole_h and whole_w)
 whole = f"h >= 0 && h + {size} <= {p.H} && w >= 0 && w + {size} <= {p.W}"
 
 def locate(tile):
-    """Statements that declare the first pixel (h, w) of a tile and where it lies."""
-    return (f"const int h = {tile} / {p.cols} % {p.rows} * {p.hop} + {top}, w = {tile} % {p.cols} * {p.hop} + {left}; "
-            f"const index_t at = (index_t)({tile} / {p.cols * p.rows}) * {sn} + (index_t)h * {sh} + (index_t)w * {sw}")
+    return first_pixel(tile, p.rows, p.cols, p.hop, p.strides, p.origin)
 
 def place(c, tile):
     """Where the first element of a tile is stored."""
@@ -66,7 +63,7 @@ def place(c, tile):
 
 def pixel(i, j, where):
     """An element of the tile, zero outside the image."""
-    checks = [f"(uint)({n} + {k}) < {e}u" for n, k, e in (("h", i, p.H), ("w", j, p.W)) if not inside[n]]
+    checks = [f"(uint)({n} + {k}) < {e}u" for n, k, e, sure in (("h", i, p.H, whole_h), ("w", j, p.W, whole_w)) if not sure]
     value = f"x[{where} + {i * sh + j * sw}]"
     return f"{' && '.join(checks)} ? {value} : 0.0f" if checks else value
 %>

@@ -1,5 +1,6 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.image_tiles import first_pixel, left_of
 from clnn.codegen.linear import sandwich
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
@@ -48,9 +49,7 @@ kind = "float" if L == 1 else f"float{L}"
 ragged_h, ragged_w = p.rows * made != p.P, p.cols * made != p.Q
 
 def locate(tile):
-    """Statements that declare the first pixel (h, w) of a tile and where it lies."""
-    return (f"const int h = {tile} / {p.cols} % {p.rows} * {made}, w = {tile} % {p.cols} * {made}; "
-            f"const index_t at = (index_t)({tile} / {p.cols * p.rows}) * {sn} + (index_t)h * {sp} + (index_t)w * {sq}")
+    return first_pixel(tile, p.rows, p.cols, made, p.strides)
 
 def element(e):
     """A vector of elements e, collected or straight from memory."""
@@ -111,8 +110,8 @@ ${signature}
         for (int lane = 0; lane < count; ++lane) {
             const int tile = start + lane;
             ${locate("tile")} + (index_t)other * ${sk};
-            for (int i = 0; i < ${f"({p.P} - h < {made} ? {p.P} - h : {made})" if ragged_h else made}; ++i)
-                for (int j = 0; j < ${f"({p.Q} - w < {made} ? {p.Q} - w : {made})" if ragged_w else made}; ++j)
+            for (int i = 0; i < ${left_of("h", p.P, p.rows, made)}; ++i)
+                for (int j = 0; j < ${left_of("w", p.Q, p.cols, made)}; ++j)
                     ${store("y", f"at + i * {sp} + j * {sq}", f"part[(i * {made} + j) * {L} + lane]")}
         }
 % else:
