@@ -10,6 +10,8 @@ import numpy as np
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
+#: numbers of one draw, which as many neighbouring elements share
+WORDS = 4
 
 
 def philox(counter: tuple, key: tuple) -> tuple[np.ndarray, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import InternalError
 from ..ir import TensorSpec
+from .channels import component
 from .expr import Expr, arg, arguments, to_c, uses
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "uint", "uint8": "uchar", "int8": "char",
@@ -105,7 +106,7 @@ class Store:
         one_row = self.result.layout.dims(self.result.shape)[-1].extent % len(values) == 0
         for lane, value in enumerate(values):
             row = f"{name}0_i" if one_row and lane else None
-            added, results = self._element(name, f"({index}) + {lane}", value, row, str(lane))
+            added, results = self._element(name, f"({index}) + {lane}", value, row, lane, len(values))
             lines += added
             lanes.append(results)
         for number, spec in enumerate(self.outputs):
@@ -114,20 +115,30 @@ class Store:
             lines.append(f"*(__global {kind}*)({name}_out{number} + {name}0_i) = ({kind})({joined});")
         return "{ " + "\n      ".join(lines) + " }"
 
-    def _element(self, name: str, index: str, value: str, row: str | None, lane: str = "") -> tuple[list[str], list[str]]:
-        """Statements that compute one element, and for each output the text of what is stored; ``lane`` tells neighbours
-        apart."""
-        needed, own = arguments(self.exprs), name + lane
+    def _element(
+        self, name: str, index: str, value: str, row: str | None, lane: int = 0, lanes: int = 1
+    ) -> tuple[list[str], list[str]]:
+        """Statements that compute one element, and for each output the text of what is stored.
+
+        Of several ``lanes`` the first loads operands of the result's shape for all.
+        """
+        needed, own = arguments(self.exprs), f"{name}{lane}" if lanes > 1 else name
         lines = [f"const index_t {own}_i = {index};"]
         texts = {0: f"{own}_a0"}
         if 0 in needed:
             lines.append(f"const float {own}_a0 = {value};")
         for number, spec in enumerate(self.operands, start=1):
             if number in needed:
-                kind = "float" if spec.dtype.startswith("float") else C_TYPES[spec.dtype]
-                offset = offset_of(spec, self.result, f"{own}_i", row)
-                lines.append(f"const {kind} {own}_a{number} = {name}_in{number - 1}[{offset}];")
+                source, kind = f"{name}_in{number - 1}", C_TYPES[spec.dtype]
                 texts[number] = f"{own}_a{number}"
+                if lanes > 1 and (spec.shape, spec.layout) == (self.result.shape, self.result.layout):
+                    loaded, vector = f"{name}_w{number}", f"{kind}{lanes}"
+                    if lane == 0:
+                        lines.append(f"const {vector} {loaded} = *(__global const {vector}*)({source} + {own}_i);")
+                    element = component(loaded, lane, lanes)
+                else:
+                    element = f"{source}[{offset_of(spec, self.result, f'{own}_i', row)}]"
+                lines.append(f"const {'float' if kind == 'double' else kind} {own}_a{number} = {element};")
         logical = f"{own}_l"
         if uses(self.exprs, "uniform"):
             lines.append(f"const index_t {logical} = {logical_index(self.result, f'{own}_i')};")

@@ -22,9 +22,11 @@ from ..codegen.expr import (
     sub,
     substitute,
     topological,
+    uses,
 )
 from ..codegen.kernel import specify
 from ..codegen.lowering import Context, Launch, Lowering, Operand
+from ..codegen.philox import WORDS
 from ..codegen.store import Store
 from ..errors import DTypeError, ShapeError
 from ..ir import NHWC, ROW, Graph, Op, Sample, TensorSpec, Value, blocked
@@ -149,9 +151,9 @@ def map_layouts(op: Map, inputs, outputs):
 def emit_map(op: Map, context: Context) -> None:
     shift = {arg(i): arg(i + 1) for i in range(len(context.inputs))}
     store = Store(context.outputs[0], substitute(op.exprs, shift), context.inputs, context.outputs)
-    kernel = specify(
-        "pointwise/map", context.target, {"N": context.outputs[0].size}, {}, {"y": store}, context.tunables("pointwise/map")
-    )
+    row_major = context.outputs[0].rank < 4 or context.outputs[0].layout == ROW
+    problem = {"N": context.outputs[0].size, "drawn": WORDS if uses(op.exprs, "uniform") and row_major else 1}
+    kernel = specify("pointwise/map", context.target, problem, {}, {"y": store}, context.tunables("pointwise/map"))
     operands = (
         *(Operand("in", i) for i in range(len(context.inputs))),
         *(Operand("out", i) for i in range(len(context.outputs))),

@@ -223,7 +223,7 @@ def _copy(graph: Graph, new: Value, old: Value, source: Location, destination: L
     """The launch that moves a finished update into its variable at the end of the run."""
     spec = old.spec
     store = Store(spec, (arg(1),), (spec,), (spec,))
-    kernel = specify("pointwise/map", target, {"N": spec.size}, {}, {"y": store})
+    kernel = specify("pointwise/map", target, {"N": spec.size, "drawn": 1}, {}, {"y": store})
     node = Node(_CopyBack(), (new,), f"update of {old.name}")
     return PlannedLaunch(kernel, (source, destination), node, 0, 2 * spec.nbytes)
 
