@@ -9,6 +9,7 @@ at a time they take turns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from types import SimpleNamespace
 
 from ..target import Target
@@ -31,16 +32,16 @@ def _fits(vector: int, p: SimpleNamespace) -> bool:
 
 TUNABLES = (Tunable("VECTOR", (1, 2, 4), 1, 2, "neighbours of a plane that an item loads at once"),
             Tunable("KEPT", (0, 1), 0, 1, "whether half of what is held lies in local memory; of two tensors, the second"),
-            Tunable("READING", (0, 2, 3, 4, 6, 8), 0, 2, "channels that are read at a time, or 0 for all that are held"))
+            Tunable("READING", (0, 2, 3, 4, 5, 6, 7, 8), 0, 2, "channels that are read at a time, or 0 for all that are held"))
 CONSTRAINTS = (Constraint(lambda p, t, target: _fits(t.VECTOR, p), "the vector does not fit the planes, or what an item holds"),
                Constraint(lambda p, t, target: t.READING == 0 or p.parts > 1, "a channel of one part has nothing to wait for"))
+#: 32-bit registers of a compute unit, as most GPUs have, and how many of them an item takes for each element that it holds in one
+REGISTERS, EACH = 65536, 2.25
+#: the share that is read at a time of the channels that are held, and the most that need turns
+SHARE, TURNS = 0.65, 8
 #: of more elements, of one tensor or of two, an item holds half in local memory, as registers for all would leave few groups
 #: per unit
 KEPT = 32
-#: 32-bit registers of a compute unit, as most GPUs have, and how many of them an item needs beside those of what it holds
-REGISTERS, BESIDE = 65536, 40
-#: the share that is read at a time of the channels that are held, and the most that need turns
-SHARE, TURNS = 0.65, 4
 
 
 def keeps(elements: int) -> bool:
@@ -52,14 +53,18 @@ def keeps(elements: int) -> bool:
 class Sizes:
     """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first:
     ``singly`` where no vectors of a plane can be loaded, as single elements have an address each, which takes registers.
+    ``others`` are for channels that these cannot hold, and for tuners.
 
-    An item holds so many elements of each of one or two ``tensors``.
+    An item holds so many elements of each of one or two ``tensors``. With at least ``many`` parts, of vectors, larger ones are
+    better, as fewer find each other sooner.
     """
 
     alone: tuple[tuple[int, int], ...]
     shared: tuple[tuple[int, int], ...]
     singly: tuple[tuple[int, int], ...]
+    others: tuple[tuple[int, int], ...]
     tensors: int = 1
+    many: int = 1
 
     def sharing(self, inner: int) -> tuple[tuple[int, int], ...]:
         """Those that share a channel of planes of so many elements."""
@@ -67,7 +72,8 @@ class Sizes:
 
     def possible(self, inner: int, target: Target) -> list[tuple[int, int]]:
         """Those that a device can run, for planes of so many elements."""
-        return [size for size in sorted({*self.alone, *self.sharing(inner)}, key=lambda size: (size[0] * size[1], size))
+        sizes = sorted({*self.alone, *self.sharing(inner), *self.others}, key=lambda size: (size[0] * size[1], size))
+        return [size for size in sizes
                 if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
 
     def _local_bytes(self, items: int, held: int) -> int:
@@ -75,10 +81,15 @@ class Sizes:
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
-SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64), (256, 32), (512, 40)), ((128, 32), (256, 32), (512, 32)))
-PAIRS = Sizes(SMALL, ((128, 32), (128, 56), (256, 32), (256, 40)), ((128, 32), (256, 32)), tensors=2)
-#: what a part finds, which has an entry on the board for each part
+SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 128)), ((128, 32), (256, 32), (512, 32)), ((128, 64), (512, 40)),
+               many=16)
+PAIRS = Sizes(SMALL, ((128, 32), (128, 56)), ((128, 32), (256, 32)), ((128, 48), (256, 40)), tensors=2, many=40)
+#: what a part finds, which has neighbouring entries on the board for each part
 FINDS = 2
+#: ints from one channel's count to the next: at neighbouring places the atomics and loads of some would wait for those of others
+APART = 32
+#: a count is below this; its higher bits are anything
+COUNTS = 1 << 20
 
 
 def held_problem(channels: int, outer: int, inner: int, items: int, held: int, eps: float) -> dict[str, object]:
@@ -93,16 +104,16 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
 
 
 def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
-    """The smallest (items, held) with one part, or else with so few that all run at a time: for those of the smallest size one
-    group on each unit, as larger parts leave more channels under way."""
+    """The smallest (items, held) with one part, or else the largest with ``many`` parts, or else the smallest with so few that
+    all run at a time."""
     possible = sizes.possible(inner, target)
     alone = [size for size in possible if size in sizes.alone]
-    shared = [size for size in possible if size in sizes.sharing(inner)]
-    for wanted, candidates in ((1, alone), (target.compute_units, shared[:1]), (most_parts(target), shared[1:])):
-        for size in candidates:
-            if count_parts(channels, outer, inner, *size) <= wanted:
-                return size
-    return possible[-1]
+    shared, others = ([size for size in possible if size in some] for some in (sizes.sharing(inner), sizes.others))
+    parts = {size: count_parts(channels, outer, inner, *size) for size in possible}
+    return next(chain((size for size in alone if parts[size] == 1),
+                      (size for size in reversed(shared) if _along(2, inner) and sizes.many <= parts[size] <= most_parts(target)),
+                      (size for size in (*shared, *others) if parts[size] <= most_parts(target)),
+                      (possible[-1],)))
 
 
 def most_parts(target: Target) -> int:
@@ -118,7 +129,7 @@ def choose_held(p: SimpleNamespace, target: Target, tensors: int = 1) -> dict[st
 
 def _turns(p: SimpleNamespace, target: Target, registers: int) -> int:
     """How many channels should be read at a time, or 0 where so many are held that some are always read while others wait."""
-    held_at_a_time = REGISTERS // (p.items * (registers + BESIDE)) * target.compute_units / p.parts
+    held_at_a_time = int(REGISTERS / (p.items * EACH * registers)) * target.compute_units / p.parts
     turns = round(SHARE * held_at_a_time)
     return turns if 2 <= turns <= TURNS else 0
 
@@ -142,15 +153,20 @@ def held_group(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int]:
 
 
 def board_size(channels: int, parts: int, others: int = 0) -> int:
-    """Ints of a board: what each part finds, and ``others`` of each channel."""
-    return channels * (FINDS * parts + others)
+    """Ints of a board: what each part finds, ``others`` of each channel, and how many groups have found all."""
+    return channels * (FINDS * parts + others + APART)
 
 
-def entry(p: SimpleNamespace, number: int, part: str, channel: str = "c") -> str:
-    """C text for the place on the board of a part's ``number``-th find: neighbours where neighbouring items look for them."""
-    return f"{number * p.parts * p.C} + " + (f"{channel} * {p.parts} + {part}" if p.inner > 1 else f"{part} * {p.C} + {channel}")
+def entry(p: SimpleNamespace, part: str, channel: str = "c") -> str:
+    """C text for the place on the board of a part's finds: neighbours where neighbouring items look for them."""
+    return f"{FINDS} * (" + (f"{channel} * {p.parts} + {part}" if p.inner > 1 else f"{part} * {p.C} + {channel}") + ")"
 
 
 def channel_entry(p: SimpleNamespace) -> str:
     """C text for the place on the board of what is told of a channel as a whole."""
     return f"{FINDS * p.parts * p.C} + c"
+
+
+def count_entry(p: SimpleNamespace, others: int) -> str:
+    """C text for the place on the board of how many groups have found all of a channel; behind it is whether it was left."""
+    return f"{(FINDS * p.parts + others) * p.C} + c * {APART}"

@@ -71,11 +71,15 @@ class Launch:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a lowering would run: launches in order, the scratch tensors they need, and the choices that led to them."""
+    """What a lowering would run: launches in order, the scratch tensors they need, and the choices that led to them.
+
+    ``boards`` are the numbers of those scratch tensors that are all zeros when a run begins, and that it leaves so.
+    """
 
     launches: tuple[Launch, ...]
     work: tuple[TensorSpec, ...] = ()
     choices: tuple[Choice, ...] = ()
+    boards: tuple[int, ...] = ()
 
 
 class Context:
@@ -94,6 +98,7 @@ class Context:
         self.inputs, self.outputs, self.target, self.config, self.tail = inputs, outputs, target, config, tail
         self._launches: list[Launch] = []
         self._work: list[TensorSpec] = []
+        self._boards: list[int] = []
         self._choices: dict[str, Choice] = {}
 
     def input(self, index: int) -> Operand:
@@ -106,6 +111,13 @@ class Context:
         """A scratch tensor that lives for this node only."""
         self._work.append(TensorSpec(shape, dtype))
         return Operand("work", len(self._work) - 1)
+
+    def board(self, entries: int) -> Operand:
+        """So many ints that are zeros when a run begins, by which work-groups tell each other something. The launches leave
+        zeros, for the next run."""
+        operand = self.scratch((entries,), "int32")
+        self._boards.append(operand.index)
+        return operand
 
     @property
     def workspace(self) -> int:
@@ -176,11 +188,12 @@ class Context:
     def adopt(self, offer: Offer) -> None:
         """Take over a whole offer."""
         self._launches += offer.launches
+        self._boards += (len(self._work) + number for number in offer.boards)
         self._work += offer.work
         self._choices |= {choice.name: choice for choice in offer.choices}
 
     def offer(self) -> Offer:
-        return Offer(tuple(self._launches), tuple(self._work), tuple(self._choices.values()))
+        return Offer(tuple(self._launches), tuple(self._work), tuple(self._choices.values()), tuple(self._boards))
 
 
 @dataclass(frozen=True)
@@ -286,4 +299,4 @@ def attach_tails(offer: Offer, tails: dict[int, Tail], base_inputs: int, base_ou
                 reads.append(read)
             launch = replace(launch, reads=tuple(reads))
         launches.append(Launch(replace(launch.kernel, stores=tuple(stores)), launch.reads, tuple(groups)))
-    return Offer(tuple(launches), offer.work, offer.choices)
+    return replace(offer, launches=tuple(launches))

@@ -99,7 +99,4 @@ def _held(
     problem = held_problem(*extents, *offered[context.choice("size", "{}x{}".format(*default), tuple(offered))], eps)
     if problem["parts"] == 1:
         return problem, {}
-    entries = board_size(channels, problem["parts"], others)
-    board = context.scratch((entries,), "int32")
-    context.launch("pointwise/fill", {"axes": ((entries, 1),), "base": 0}, {}, {"y": board})
-    return problem, {"board": board}
+    return problem, {"board": context.board(board_size(channels, problem["parts"], others))}

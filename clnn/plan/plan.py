@@ -22,8 +22,8 @@ MOST_OF_MEMORY = 0.6
 
 @dataclass(frozen=True)
 class Location:
-    """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``slot``, ``variable``, ``input`` or
-    ``constant``."""
+    """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``slot``, ``board``, ``variable``, ``input``
+    or ``constant``. A board is all zeros before and after each run."""
 
     kind: str
     key: object = None
@@ -64,6 +64,7 @@ class Plan:
     nodes: list[tuple[Node, int, int]] = field(default_factory=list)
     #: whether the temporaries are buffers of their own and not parts of one
     slots: bool = False
+    board_bytes: int = 0
 
     @property
     def variable_bytes(self) -> int:
@@ -71,9 +72,10 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """Device memory that the plan needs: arena, variables, inputs and constants."""
+        """Device memory that the plan needs: arena, boards, variables, inputs and constants."""
         return (
             self.arena_bytes
+            + self.board_bytes
             + self.variable_bytes
             + sum(v.spec.nbytes for v in self.inputs)
             + sum(c.nbytes for c in self.constants)
@@ -92,7 +94,7 @@ class Plan:
         lines = [self.summary()]
         for number, launch in enumerate(self.launches):
             places = " ".join(
-                place.kind + {"arena": f"+{place.offset}", "slot": f"{place.key}"}.get(place.kind, "")
+                place.kind + {"arena": f"+{place.offset}", "slot": f"{place.key}", "board": f"{place.key}"}.get(place.kind, "")
                 for place in launch.arguments
             )
             lines.append(f"{number:4d}  {launch.name:40s} {launch.kernel.label:60s} {places}")
@@ -117,6 +119,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
     variables: dict[int, Variable] = {}
     constants: dict[int, np.ndarray] = {}
     lifetimes: dict[Value | tuple, list] = {}
+    boards: dict[tuple, Location] = {}
 
     def fixed(root: Value) -> Location | None:
         if root in in_place:
@@ -146,7 +149,10 @@ def make_plan(graph: Graph, target: Target) -> Plan:
             for operand in launch.operands:
                 if operand.kind == "work":
                     key, spec = (node, operand.index), node.offer.work[operand.index]
-                    touch(key, spec, len(steps))
+                    if operand.index in node.offer.boards:
+                        boards.setdefault(key, Location("board", len(boards), 0, spec.nbytes))
+                    else:
+                        touch(key, spec, len(steps))
                 else:
                     value = node.inputs[operand.index] if operand.kind == "in" else node.outputs[operand.index]
                     key = storage_root(value)
@@ -164,7 +170,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
     where, arena_bytes, slots = _place({key: Lifetime(*entry) for key, entry in lifetimes.items()}, target)
 
     def locate(key) -> Location:
-        found = where.get(key)
+        found = where.get(key) or boards.get(key)
         return found if found is not None else fixed(key)
 
     launches = []
@@ -196,6 +202,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         sum(-(-entry[0] // target.alignment) * target.alignment for entry in lifetimes.values()),
         nodes,
         slots,
+        sum(board.nbytes for board in boards.values()),
     )
 
 

@@ -71,6 +71,9 @@ class Executable:
         if location not in self._regions:
             if location.kind == "slot":
                 self._regions[location] = self.session.allocate(location.nbytes, "temporary")
+            elif location.kind == "board":
+                self._regions[location] = board = self.session.allocate(location.nbytes, "board")
+                self.session.upload(board, np.zeros(location.nbytes, np.uint8))
             else:
                 self._regions[location] = self._arena.get_sub_region(location.offset, max(location.nbytes, 4))
         return self._regions[location]

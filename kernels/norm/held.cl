@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, entry, held_group, held_items, last_size, part_size
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, choose_held, held_group, held_items, last_size, part_size
 
 KERNEL = Kernel(
     summary="Batch normalisation that reads memory once: each group holds its part of a channel until the statistics are known.",
@@ -20,12 +20,14 @@ KERNEL = Kernel(
 V, vec, split = t.VECTOR, held.module.vector(t), held.module.split
 vectors = p.held // V
 close = vectors // 2 if t.KEPT else vectors         # those in registers
-v = [f"v{u}" if u < close else f"kept[{(u - close) * p.items} + item]" for u in range(vectors)]
+def v(u):
+    """C text for a vector by its number, or by the variable that has it."""
+    return f"kept[({u} - {close}) * {p.items} + item]" if u == "u" else f"v{u}"
 %>
 <%def name="load(part)">
         begin = ${held.begin(p, t, part)};
-<%held:each p="${p}" t="${t}" args="u, at, there">
-        ${v[u]} = ${held.fetch(t, "x", at, there)};
+<%held:each p="${p}" t="${t}" close="${close}" args="u, at, there">
+        ${v(u)} = ${held.fetch(t, "x", at, there)};
 </%held:each>
 </%def>
 <%def name="join(entries=None)">
@@ -53,13 +55,13 @@ v = [f"v{u}" if u < close else f"kept[{(u - close) * p.items} + item]" for u in 
         float own = 0.0f;
         ${vec} total = 0.0f, squared = 0.0f;
         int known = 0;
-<%held:each p="${p}" t="${t}" args="u, at, there">
-        total += ${v[u]};
+<%held:each p="${p}" t="${t}" close="${close}" args="u, at, there">
+        total += ${v(u)};
         known += ${there or 1};
 </%held:each>
         own = known > 0 ? (${" + ".join(split("total", t))}) / (known * ${V}.0f) : 0.0f;
-<%held:each p="${p}" t="${t}" args="u, at, there">
-        { const ${vec} d = ${f"{there} ? {v[u]} - own : ({vec})(0.0f)" if there else f"{v[u]} - own"}; squared += d * d; }
+<%held:each p="${p}" t="${t}" close="${close}" args="u, at, there">
+        { const ${vec} d = ${f"{there} ? {v(u)} - own : ({vec})(0.0f)" if there else f"{v(u)} - own"}; squared += d * d; }
 </%held:each>
         means[item] = own;
         squares[item] = ${" + ".join(split("squared", t))};
@@ -71,7 +73,7 @@ ${signature}
     __local float means[${p.items}], squares[${p.items}], counts[${p.items}];
     ${held.locate(p)}
     const float weight = c < ${p.C} ? gamma[c] : 0.0f, offset = c < ${p.C} ? beta[c] : 0.0f;
-    ${f"{vec} " + ", ".join(v[:close]) + ";" if close else ""}
+    ${f"{vec} " + ", ".join(map(v, range(close))) + ";" if close else ""}
     ${f"__local {vec} kept[{(vectors - close) * p.items}];" if t.KEPT else ""}
     int begin;
 % if p.parts == 1:
@@ -80,18 +82,17 @@ ${signature}
 % else:
 <%held:agree p="${p}" t="${t}" load="${load}" sum_up="${sum_up}" join="${join}">
 <%def name="tell()">
-            ${held.tell(entry(p, 0, "mine"), "means[item]")}
-            ${held.tell(entry(p, 1, "mine"), "squares[item]")}
+            ${held.tell(p, "means[item]", "squares[item]")}
 </%def>
 <%def name="begin()">
         // Item by item the parts that it looks for, which are one or none where there are as many items.
         float amount = 0.0f, mean = 0.0f, square = 0.0f;
 </%def>
 <%def name="look()">
-            ${held.find({"found": entry(p, 0, "other"), "found_square": entry(p, 1, "other")})}
-            const float here = other == ${p.parts - 1} ? ${last_size(p)}.0f : ${part_size(p)}.0f, away = found - mean, weight = here / (amount + here);
+            ${held.find(p, "its_mean", "its_square")}
+            const float here = other == ${p.parts - 1} ? ${last_size(p)}.0f : ${part_size(p)}.0f, away = its_mean - mean, weight = here / (amount + here);
             mean += away * weight;
-            square += found_square + away * away * amount * weight;
+            square += its_square + away * away * amount * weight;
             amount += here;
 </%def>
 <%def name="end()">
@@ -108,8 +109,11 @@ ${signature}
             ${store("mean", "c", "m")}
             ${store("var", "c", "variance")}
         }
-<%held:each p="${p}" t="${t}" args="u, at, there">
-        ${held.put(t, "y", at, there, [f"({element} - m) * slope + offset" for element in split(v[u], t)])}
+<%held:each p="${p}" t="${t}" close="${close}" args="u, at, there">
+        ${held.put(t, "y", at, there, [f"({element} - m) * slope + offset" for element in split(v(u), t)])}
 </%held:each>
     }
+% if p.parts > 1:
+    ${held.leave(p, t)}
+% endif
 }

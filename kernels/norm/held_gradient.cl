@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Kernel
-from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, channel_entry, choose_held, entry, held_group, held_items
+from clnn.codegen.held import CONSTRAINTS, PROBLEM, TUNABLES, channel_entry, choose_held, held_group, held_items
 
 KERNEL = Kernel(
     summary="The gradient of batch normalisation, reading memory once: each group holds its part of a channel until the sums are known.",
@@ -70,25 +70,24 @@ ${signature}
     barrier(CLK_LOCAL_MEM_FENCE);      // before dgamma may overwrite gamma
 % else:
     __local float scales[${p.across}];
-<%held:agree p="${p}" t="${t}" load="${load}" sum_up="${sum_up}" join="${join}">
+<%held:agree p="${p}" t="${t}" load="${load}" sum_up="${sum_up}" join="${join}" others="${1}">
 <%def name="tell()">
-            if (mine == 0) ${held.tell(channel_entry(p), scale, first=True)}
-            ${held.tell(entry(p, 0, "mine"), "sums[item]")}
-            ${held.tell(entry(p, 1, "mine"), "products[item]")}
+            if (mine == 0) ${held.tell_first(channel_entry(p), scale)}
+            ${held.tell(p, "sums[item]", "products[item]")}
 </%def>
 <%def name="begin()">
         float sum = 0.0f, product = 0.0f;
 </%def>
 <%def name="look()">
-            ${held.find({"found_sum": entry(p, 0, "other"), "found_product": entry(p, 1, "other")})}
-            sum += found_sum;
-            product += found_product;
+            ${held.find(p, "its_sum", "its_product")}
+            sum += its_sum;
+            product += its_product;
 </%def>
 <%def name="end()">
         if (lane == ${p.items // p.across - 1} && c < ${p.C}) {       // which mostly has no part to look for
-            ${held.look({"found_scale": channel_entry(p)})}
-            scales[item % ${p.across}] = found_scale;
-            if (found_scale_bits == 0) missing = 0;
+            ${held.look(["its_scale"], channel_entry(p))}
+            scales[item % ${p.across}] = its_scale;
+            if (found == 0) missing = 0;
         }
         sums[item] = sum;
         products[item] = product;
@@ -96,6 +95,7 @@ ${signature}
 </%held:agree>
     const float scale = scales[item % ${p.across}];
 % endif
+
     if (c < ${p.C}) {
         const float sum = sums[item % ${p.across}];
         const float product = products[item % ${p.across}] * invstd, share = -scale * ${repr(1 / (p.outer * p.inner))}f;
@@ -108,4 +108,7 @@ ${signature}
         ${held.put(t, "dx", at, there, [f"{g} * scale + {a} * slope + offset" for g, a in zip(split(f"g{u}", t), split(x[u], t))])}
 </%held:each>
     }
+% if p.parts > 1:
+    ${held.leave(p, t, 1)}
+% endif
 }
