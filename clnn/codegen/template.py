@@ -14,9 +14,8 @@ from .header import Kernel
 from .store import C_TYPES
 
 if TYPE_CHECKING:
-    from mako.lookup import TemplateLookup
-
     from .kernel import KernelSpec
+    from .templates import Templates
 
 
 @functools.cache
@@ -29,10 +28,10 @@ def folder() -> Path:
 
 
 @functools.cache
-def _lookup() -> TemplateLookup:
-    from mako.lookup import TemplateLookup  # not above: it takes a fifth of the import of clnn, which renders nothing yet
+def _templates() -> Templates:
+    from .templates import Templates  # not above: Mako takes a fifth of the import of clnn, which renders nothing yet
 
-    return TemplateLookup(directories=[str(folder())], strict_undefined=True)
+    return Templates(folder())
 
 
 def template_names() -> list[str]:
@@ -45,7 +44,7 @@ def _load(name: str):
     from mako.exceptions import TopLevelLookupException
 
     try:
-        return _lookup().get_template(f"/{name}.cl")
+        return _templates().get_template(f"/{name}.cl")
     except TopLevelLookupException as error:
         raise LoweringError("there is no such kernel template", got=name, expected=template_names()) from error
 
@@ -90,7 +89,7 @@ def render(spec: KernelSpec) -> tuple[str, str]:
         local_size=local,
     )
     if "clnn_uniform(" in body and "define CLNN_PHILOX" not in body:  # any store may draw random numbers
-        body = _lookup().get_template("/lib/philox.mako").get_def("functions").render_unicode() + body
+        body = _templates().get_template("/lib/philox.mako").get_def("functions").render_unicode() + body
     text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
     text = text.replace("index_t", "long" if spec.wide else "int")
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
