@@ -8,6 +8,7 @@ and gives equal answers to equal questions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -41,47 +42,50 @@ class Tensor:
 
 
 class Assignment:
-    """One option per node, with the sum of all costs kept in step."""
+    """One option per node, with what each tensor's relayouts cost and the sum of all costs kept in step."""
 
     def __init__(self, options: Sequence[Sequence[Option]], tensors: Sequence[Tensor], touching: Sequence[Sequence[int]],
                  chosen: Sequence[int]):
         self.options, self.tensors, self.touching = options, tensors, touching
         self.chosen = list(chosen)
-        self.total = (sum(self.option(node).cost for node in range(len(options)))
-                      + sum(self._moves(tensor) for tensor in tensors))
+        self.moves = [self._moves(tensor) for tensor in tensors]
+        self.total = sum(self.option(node).cost for node in range(len(options))) + sum(self.moves)
 
     def option(self, node: int) -> Option:
         return self.options[node][self.chosen[node]]
 
     def _moves(self, tensor: Tensor) -> float:
         """What the relayouts of a tensor cost as things are."""
-        made = tensor.start if tensor.maker is None else self.option(tensor.maker[0]).made[tensor.maker[1]]
-        needed = {self.option(node).given[slot] for node, slot in tensor.readers}
+        options, chosen = self.options, self.chosen
+        made = tensor.start
+        if tensor.maker is not None:
+            node, slot = tensor.maker
+            made = options[node][chosen[node]].made[slot]
+        needed = {options[node][chosen[node]].given[slot] for node, slot in tensor.readers}
         needed.update(tensor.wanted)
-        needed.discard(made)
-        return tensor.move * len(needed)
-
-    def change(self, node: int, option: int) -> float:
-        """Take another option; returns by how much the total grew."""
-        old = self.chosen[node]
-        if old == option:
-            return 0.0
-        touched = [self.tensors[number] for number in self.touching[node]]
-        before = self.option(node).cost + sum(map(self._moves, touched))
-        self.chosen[node] = option
-        grown = self.option(node).cost + sum(map(self._moves, touched)) - before
-        self.total += grown
-        return grown
+        return tensor.move * (len(needed) - (made in needed))
 
     def try_change(self, node: int, option: int, allowed: float = -EPSILON) -> bool:
         """Take another option if the total grows by ``allowed`` at most."""
         old = self.chosen[node]
         if option == old:
             return False
-        if self.change(node, option) <= allowed:
-            return True
-        self.change(node, old)
-        return False
+        touched = self.touching[node]
+        before = self.option(node).cost + sum(self.moves[number] for number in touched)
+        self.chosen[node] = option
+        moves = [self._moves(self.tensors[number]) for number in touched]
+        grown = self.option(node).cost + sum(moves) - before
+        if grown > allowed:
+            self.chosen[node] = old
+            return False
+        self.total += grown
+        for number, cost in zip(touched, moves, strict=True):
+            self.moves[number] = cost
+        return True
+
+    def change(self, node: int, option: int) -> None:
+        """Take another option whatever it costs."""
+        self.try_change(node, option, math.inf)
 
     def improve(self) -> None:
         """Node by node, forwards and backwards, until nothing helps."""
