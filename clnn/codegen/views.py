@@ -6,6 +6,7 @@ the element, and, if the view slides a window over an image, to its coordinates 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class View:
     batch: int = 0
     base: int = 0
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, int]:
         return math.prod(d.extent for d in self.rows), math.prod(d.extent for d in self.cols)
 
@@ -94,7 +95,7 @@ class View:
 
     def in_panels(self, width: int) -> bool:
         """Whether the columns lie in panels of ``width``, one after the other, each row by row: see :func:`panels`."""
-        return self == panels(*self.shape, width, bool(self.batch))
+        return len(self.rows) == 1 and len(self.cols) == 2 and self == panels(*self.shape, width, bool(self.batch))
 
     @property
     def row_contiguous(self) -> bool:

@@ -202,7 +202,8 @@ class Graph:
             return value
 
         for node in self.nodes:
-            node.inputs = tuple(resolve(value) for value in node.inputs)
+            if not replacements.keys().isdisjoint(node.inputs):
+                node.inputs = tuple(resolve(value) for value in node.inputs)
         self.outputs = [resolve(value) for value in self.outputs]
         self.updates = {old: resolve(new) for old, new in self.updates.items()}
 
@@ -215,6 +216,12 @@ class Graph:
         ordered: list[Node] = []
         members = set(self.nodes)
         for root in self.nodes:
+            if root in placed:
+                continue
+            if all(value.node is None or value.node in placed for value in root.inputs):    # as most are
+                placed.add(root)
+                ordered.append(root)
+                continue
             stack = [(root, False)]
             while stack:
                 node, ready = stack.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class TensorSpec:
     layout: Layout = ROW
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(extent) for extent in self.shape))
+        object.__setattr__(self, "shape", tuple(map(int, self.shape)))
 
     @property
     def rank(self) -> int:
@@ -39,7 +39,7 @@ class TensorSpec:
         return self.size * self.itemsize
 
     def with_layout(self, layout: Layout) -> TensorSpec:
-        return replace(self, layout=layout)
+        return self if layout == self.layout else TensorSpec(self.shape, self.dtype, layout)
 
     def with_shape(self, shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec(tuple(shape), self.dtype)

@@ -68,7 +68,6 @@ def _host(graph: Graph, node: Node, position: dict[Node, int]) -> Value | None:
 def _attach(graph: Graph, value: Value, node: Node) -> None:
     producer = value.node
     index = _base_output(value)
-    users, kept = graph.users(), graph.kept()
     old = producer.op if isinstance(producer.op, Fused) else Fused(producer.op, (), (), len(producer.inputs))
     base_inputs, extra = old._split(producer.inputs)
     tails = dict(old.tails)
@@ -94,7 +93,8 @@ def _attach(graph: Graph, value: Value, node: Node) -> None:
                 pool.append(v)
             replacements[arg(number)] = arg(pool.index(v))
     added = substitute(node.op.exprs, replacements)
-    still = [i for i, v in enumerate(values) if v in kept or any(user is not node for user in users.get(v, []))]
+    read = graph.kept().union(*(user.inputs for user in graph.nodes if user is not node))
+    still = [i for i, v in enumerate(values) if v in read]
     all_exprs = [*(exprs[i] for i in still), *added]
     all_values = [*(values[i] for i in still), *node.outputs]
     all_dtypes = [*(dtypes[i] for i in still), *node.op.output_dtypes()]

@@ -116,7 +116,7 @@ def distance(one: list[int], other: list[int]) -> float:
     """How far the sizes of two problems of one family lie apart: Euclidean, in octaves."""
     if len(one) != len(other):
         return math.inf
-    return math.sqrt(sum(math.log2(max(a, 1) / max(b, 1)) ** 2 for a, b in zip(one, other, strict=True)))
+    return math.sqrt(sum(math.log2(max(a, 1) / max(b, 1)) ** 2 for a, b in zip(one, other, strict=True) if a != b))
 
 
 def _digest(value: object) -> str:
