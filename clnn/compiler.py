@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -54,9 +56,24 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
     return graph, results
 
 
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keeps Python from looking for cyclic garbage: passes make so many objects that stay, nodes and values, that it would look
+    through all of the process again and again and find little."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def optimise(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Graph:
     """The graph after all passes, with what was measured on the device put in."""
-    graph = run_passes(graph, target_session.target, passes, DeviceCosts(target_session, config.tune != "off"))
+    with _without_collections():
+        graph = run_passes(graph, target_session.target, passes, DeviceCosts(target_session, config.tune != "off"))
     apply_choices(graph, target_session, config.tune)
     return graph
 
