@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..codegen.lowering import Offer
 from ..errors import ArgumentError, ClnnError, FileError, LoweringError
@@ -12,7 +13,9 @@ from .lookup import Found, find, known_at_all, times
 from .problem import Problem, distinct_problems, problem_of
 from .space import forced
 from .store import open_store, store_path
-from .tuner import Status, tune_problem
+
+if TYPE_CHECKING:
+    from .tuner import Status
 
 MODES = ("off", "lookup", "search")
 #: seconds per problem that a search while compiling may take
@@ -42,6 +45,8 @@ def apply_choices(graph: Graph, session: Session, mode: str, progress: Callable[
             continue
         found = find(problem, session.target)
         if mode == "search" and not (found and found.exact):
+            from .tuner import tune_problem  # not above: it takes a tenth of the import of clnn, and is rarely used
+
             try:
                 tune_problem(problem, session, open_store(store_path()), seconds=SEARCH_SECONDS,
                              report=progress or (lambda status: None))
