@@ -218,7 +218,10 @@ class Graph:
         for root in self.nodes:
             if root in placed:
                 continue
-            if all(value.node is None or value.node in placed for value in root.inputs):    # as most are
+            for value in root.inputs:
+                if value.node is not None and value.node not in placed:
+                    break
+            else:               # stands right already, as most do
                 placed.add(root)
                 ordered.append(root)
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 
 from ..codegen.kernel import KernelSpec
 from ..codegen.template import render
@@ -17,6 +18,9 @@ from .progress import BuildLine
 OPTIONS = ["-cl-mad-enable", "-cl-no-signed-zeros"]
 #: a program costs tens of milliseconds even where the driver has it in its cache; a changed kernel costs a new program
 PER_PROGRAM = 32
+
+#: the kernels of one program by name, with their text
+Part = dict[str, tuple[KernelSpec, str]]
 
 
 class KernelBuildError(BuildError):
@@ -64,6 +68,7 @@ class Programs:
     def __init__(self, context):
         self._context = context
         self._home: dict[str, object] = {}
+        self._built: set[KernelSpec] = set()
         #: names of the kernels that have run: drivers may leave the last stage of compiling to the first launch
         self.launched: set[str] = set()
 
@@ -73,40 +78,53 @@ class Programs:
         Raises:
             KernelBuildError: for the first kernel that the compiler refuses.
         """
-        missing: dict[str, tuple[KernelSpec, str]] = {}
+        fresh = [spec for spec in dict.fromkeys(specs) if spec not in self._built]
+        if not fresh:
+            return
+        workers = os.cpu_count() or 1
+        rounds = -(-len(fresh) // (PER_PROGRAM * workers))  # programs of equal size, so that all workers end together
+        size = -(-len(fresh) // (workers * rounds))
+        parts = self._parts(fresh, size)
+        if len(fresh) <= size:  # no thread of its own: a caller with a time limit must be able to abandon it
+            for part in parts:
+                self._home |= self._build_part(part)
+        else:
+            from concurrent.futures import ThreadPoolExecutor
+
+            def make(part: Part) -> dict[str, object]:
+                made = self._build_part(part)
+                line.advance(len(part))
+                return made
+
+            with BuildLine("compiling", len(fresh)) as line, ThreadPoolExecutor(workers) as pool:
+                for made in pool.map(make, parts):  # which renders one while those before are built
+                    self._home |= made
+        self._built.update(fresh)
+
+    def _parts(self, specs: list[KernelSpec], size: int) -> Iterator[Part]:
+        """The kernels that are not built yet, rendered, so many for a program."""
+        met, part = set(self._home), {}
         for spec in specs:
             name, text = render(spec)
-            if name not in self._home and name not in missing:
-                missing[name] = (spec, text)
-                if config.debug >= 4:
-                    print(f"// {spec.label}\n{text}\n", file=sys.stderr, flush=True)
-        if not missing:
-            return
-        names = list(missing)
-        workers = os.cpu_count() or 1
-        rounds = -(-len(names) // (PER_PROGRAM * workers))  # programs of equal size, so that all workers end together
-        size = -(-len(names) // (workers * rounds))
-        parts = [names[i : i + size] for i in range(0, len(names), size)]
-        if len(parts) == 1:  # no thread of its own: a caller with a time limit must be able to abandon it
-            self._home |= dict.fromkeys(names, self._build_part(names, missing))
-            return
-        from concurrent.futures import ThreadPoolExecutor
+            if name in met:
+                continue
+            met.add(name)
+            part[name] = (spec, text)
+            if config.debug >= 4:
+                print(f"// {spec.label}\n{text}\n", file=sys.stderr, flush=True)
+            if len(part) == size:
+                yield part
+                part = {}
+        if part:
+            yield part
 
-        def make(part: list[str]):
-            made = self._build_part(part, missing)
-            line.advance(len(part))
-            return made
-
-        with BuildLine("compiling", len(names)) as line, ThreadPoolExecutor(workers) as pool:
-            for part, program in zip(parts, pool.map(make, parts), strict=True):
-                self._home |= dict.fromkeys(part, program)
-
-    def _build_part(self, names: list[str], missing: dict[str, tuple[KernelSpec, str]]):
+    def _build_part(self, part: Part) -> dict[str, object]:
+        """The program of each kernel."""
         try:
-            return build_source(self._context, "\n\n".join(missing[name][1] for name in names))
+            program = build_source(self._context, "\n\n".join(text for _, text in part.values()))
+            return dict.fromkeys(part, program)
         except BuildError:
-            for name in names:  # which one was it?
-                spec, text = missing[name]
+            for spec, text in part.values():  # which one was it?
                 try:
                     build_source(self._context, text)
                 except BuildError as error:

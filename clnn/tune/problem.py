@@ -116,7 +116,11 @@ def distance(one: list[int], other: list[int]) -> float:
     """How far the sizes of two problems of one family lie apart: Euclidean, in octaves."""
     if len(one) != len(other):
         return math.inf
-    return math.sqrt(sum(math.log2(max(a, 1) / max(b, 1)) ** 2 for a, b in zip(one, other, strict=True) if a != b))
+    total = 0.0
+    for a, b in zip(one, other, strict=True):       # no generator: it is asked for every record of a family
+        if a != b:
+            total += math.log2((a or 1) / (b or 1)) ** 2
+    return math.sqrt(total)
 
 
 def _digest(value: object) -> str:
