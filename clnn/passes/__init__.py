@@ -21,10 +21,11 @@ from .fuse_epilogues import fuse_epilogues
 from .fuse_pointwise import fuse_pointwise
 from .keep_old_values import keep_old_values
 from .merge_duplicates import merge_duplicates
+from .offers import Offers
 from .simplify_views import simplify_views
 
 Pass = Callable[[Graph, Target], Graph]
-#: passes that weigh times, if they are told them
+#: passes that ask what lowerings offer, and weigh times, if they are told them
 WEIGHING: tuple[Callable, ...] = (assign_layouts, choose_lowerings)
 
 #: dead code first, so that nothing is fused with what nobody wants; duplicates before fusion, which would hide them; pointwise
@@ -43,8 +44,9 @@ def run_passes(graph: Graph, target: Target, passes: Sequence[Pass], costs: Cost
     """Apply the passes in order, verifying the graph after each. ``costs`` are the times by which layouts and lowerings are
     weighed; without them built-in orders count."""
     verify(graph)
+    offers = Offers(target)
     for apply in passes:
-        graph = apply(graph, target, costs) if apply in WEIGHING else apply(graph, target)
+        graph = apply(graph, target, costs, offers) if apply in WEIGHING else apply(graph, target)
         verify(graph, after=apply.__name__)
         if config.debug >= 5:
             print(f"-- after {apply.__name__}\n{graph}\n", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from ..ops.shape import Reshape
 from ..target import Target
 from .costs import Costs, Specs
 from .layout_search import Option, Tensor, search, total_of
+from .offers import Offers
 
 PREFERENCES = {"auto": ROW, "NCHW": ROW, "NHWC": NHWC}
 #: what another layout must promise to take the place of row-major order: times are not known better than this
@@ -21,7 +22,7 @@ WORTHWHILE = 0.95
 Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
 
 
-def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None) -> Graph:
+def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None, offers: Offers | None = None) -> Graph:
     """Give every node the layouts in which all nodes and the relayouts between them take the least time together.
 
     Where times are not known (``costs`` is None), or ``CLNN_LAYOUT`` names a layout, bytes that must be moved are weighed against
@@ -30,7 +31,7 @@ def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None) -> 
     if config.layout not in PREFERENCES:
         raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(PREFERENCES))
     graph = graph.clone()
-    offered = _Offered(target)
+    offered = _Offered(offers or Offers(target))
     ways = [offered.of(node) for node in graph.nodes]
     if all(len(found) == 1 for found in ways):
         chosen = [0] * len(ways)
@@ -47,8 +48,8 @@ def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None) -> 
 class _Offered:
     """The layouts in which some lowering really offers to run a node, with these offers; equal nodes are asked once."""
 
-    def __init__(self, target: Target):
-        self.target = target
+    def __init__(self, offers: Offers):
+        self.offers = offers
         self._known: dict[tuple, dict[Layouts, list[Offer]]] = {}
 
     def of(self, node: Node) -> dict[Layouts, list[Offer]]:
@@ -73,8 +74,7 @@ class _Offered:
                 if not fits or (given, made) in forced:
                     continue
                 try:
-                    offer = lowering.offer(node.op, laid(inputs, given), laid(outputs, made), self.target,
-                                           forced=lowering.name == wanted)
+                    offer = self.offers.of(lowering, node.op, laid(inputs, given), laid(outputs, made), lowering.name == wanted)
                 except LoweringError as error:
                     reasons.append(f"{lowering.name}: {error.what}")
                     continue

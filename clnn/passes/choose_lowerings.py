@@ -12,12 +12,13 @@ from ..errors import LoweringError
 from ..ir import Graph, Node
 from ..target import Target
 from .costs import Costs
+from .offers import Offers
 
 #: how many times faster than the first lowering another must be by estimate to be taken instead; estimates are no better
 CLEARLY = 1.3
 
 
-def choose_lowerings(graph: Graph, target: Target, costs: Costs | None = None) -> Graph:
+def choose_lowerings(graph: Graph, target: Target, costs: Costs | None = None, offers: Offers | None = None) -> Graph:
     """Set ``lowering``, ``offer`` and ``refusals`` of every node.
 
     Raises:
@@ -25,18 +26,20 @@ def choose_lowerings(graph: Graph, target: Target, costs: Costs | None = None) -
     """
     graph = graph.clone()
     known: dict[tuple, Node] = {}
+    offers = offers or Offers(target)
     for node in graph.nodes:
         key = (node.op, tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs))
         if key in known:
             twin = known[key]
             node.lowering, node.offer, node.refusals, node.note = twin.lowering, twin.offer, list(twin.refusals), twin.note
         else:
-            offer_for(node, target, costs=costs)
+            offer_for(node, target, costs=costs, known=offers)
             known[key] = node
     return graph
 
 
-def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset(), costs: Costs | None = None) -> Offer:
+def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset(), costs: Costs | None = None,
+              known: Offers | None = None) -> Offer:
     """Choose a lowering for one node; ``banned`` names those that failed to build."""
     inputs, outputs = tuple(v.spec for v in node.inputs), tuple(v.spec for v in node.outputs)
     wanted = config.lowering.get(node.op.name)
@@ -44,13 +47,14 @@ def offer_for(node: Node, target: Target, banned: frozenset[str] = frozenset(), 
     if wanted is not None:
         candidates.sort(key=lambda lowering: lowering.name != wanted)
     node.refusals, node.note = [], ""
+    known = known or Offers(target)
     offers: dict[str, Offer] = {}
     for lowering in candidates:
         if lowering.name in banned:
             node.refusals.append((lowering.name, "did not build on this device"))
             continue
         try:
-            offers[lowering.name] = lowering.offer(node.op, inputs, outputs, target, forced=lowering.name == wanted)
+            offers[lowering.name] = known.of(lowering, node.op, inputs, outputs, lowering.name == wanted)
         except LoweringError as error:
             node.refusals.append((lowering.name, error.what))
             continue
