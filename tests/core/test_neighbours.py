@@ -1,4 +1,4 @@
-"""Neighbours that one item of a pointwise kernel computes together: they share a draw of random numbers and the loads of operands."""
+"""Neighbours that an item of a pointwise kernel computes together: they share draws of random numbers and loads of operands."""
 
 from __future__ import annotations
 
