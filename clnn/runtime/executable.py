@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -37,15 +38,11 @@ class Executable:
                 expected=f"at most {there / 2**20:.0f} MiB",
                 hint="lower the batch size or the image size",
             )
-        session.programs.build([launch.kernel for launch in plan.launches])
-        self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes and not plan.slots else None
-        self._inputs = {value.name: session.allocate(value.spec.nbytes, f"input {value.name}") for value in plan.inputs}
         self._staging: dict[str, list] = {}
-        self._constants = {}
-        for array in plan.constants:
-            self._constants[id(array)] = buffer = session.allocate(array.nbytes, "constant")
-            session.upload(buffer, array)
-        self._regions: dict[Location, object] = {}
+        with ThreadPoolExecutor(1) as aside:    # memory takes long to come where it is cleared first, and so do kernels
+            allocated = aside.submit(self._allocate)
+            session.programs.build([launch.kernel for launch in plan.launches])
+            allocated.result()
         self.kernels = []
         self._launches = []
         for launch in plan.launches:
@@ -59,6 +56,20 @@ class Executable:
         self._watched = True
         self._seen = -1  # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
+
+    def _allocate(self) -> None:
+        """Buffers for what lasts as long as this object, or the variable."""
+        plan, session = self.plan, self.session
+        self._arena = session.allocate(plan.arena_bytes, "temporaries") if plan.arena_bytes and not plan.slots else None
+        self._inputs = {value.name: session.allocate(value.spec.nbytes, f"input {value.name}") for value in plan.inputs}
+        self._constants = {}
+        for array in plan.constants:
+            self._constants[id(array)] = buffer = session.allocate(array.nbytes, "constant")
+            session.upload(buffer, array)
+        self._regions: dict[Location, object] = {}
+        for location in dict.fromkeys(location for launch in plan.launches for location in launch.arguments):
+            self.buffer(location)
+        session.bring_in_step(plan.variables, [])
 
     def buffer(self, location: Location):
         """The buffer, or the part of the arena, that a location names."""
