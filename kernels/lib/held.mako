@@ -1,7 +1,8 @@
 <%doc>
 Work-groups that hold a part of a channel each, and need what all parts of the channel sum up to; see clnn/codegen/held.py. The sums are handed on through
-a ``board`` of ints, all zeros before a run and after it, told by atomics alone: an entry is a float, and 0 until it is known (a float of +0 is told as -0). A group that has
-waited too long for a part, as when not all parts of a channel run at a time, sums that part up itself, with the same instructions and so to the same bits.
+a ``board`` of ints, all zeros before a run and after it, told by atomics alone: an entry is a float, and 0 until it is known (a float of +0 is told as -0).
+A group that has waited too long for a part, as when not all parts of a channel run at a time, sums that part up itself, with the same instructions and so
+to the same bits.
 </%doc>
 <%!
 from clnn.codegen.channels import component
