@@ -16,3 +16,14 @@ def private_cache(tmp_path_factory):
     """Tests leave the user's cache alone."""
     if "CLNN_CACHE" not in os.environ:
         os.environ["CLNN_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cores():
+    """Tests that run side by side each count their share of the cores. Kernels are built in as many programs as there are cores,
+    and each program costs PoCL 0.3 s, whatever is in it."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    share = max(1, (os.cpu_count() or 1) // workers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: share)
+        yield
