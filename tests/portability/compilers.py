@@ -64,10 +64,12 @@ class Ocloc:
             found = [path.read_text().strip("\0 \n") for path in Path(folder).iterdir()]
         return found[0] if found else "unknown"
 
+    def command(self, device: str, source: str) -> list[str]:
+        return ["ocloc", "compile", "-file", source, "-device", device, "-options", " ".join([STANDARD, *OPTIONS]),
+                "-internal_options", "-cl-intel-allow-zebin", "-output", "made", "-output_no_suffix"]
+
     def compile(self, device: str, source: Path) -> dict[str, Usage] | Failure:
-        options = " ".join([STANDARD, *OPTIONS])
-        done = _run(["ocloc", "compile", "-file", source.name, "-device", device, "-options", options, "-internal_options",
-                     "-cl-intel-allow-zebin", "-output", "made", "-output_no_suffix"], source.parent)
+        done = _run(self.command(device, source.name), source.parent)
         made = source.parent / "made"
         if done.returncode or not made.is_file():
             return Failure(done.stdout + done.stderr)
@@ -88,14 +90,16 @@ class Clang:
     def version(self) -> str:
         return subprocess.run([self.name, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
+    def command(self, device: str, source: str) -> list[str]:
+        return [self.name, "-x", "cl", STANDARD, *OPTIONS, "-O3", "-target", "amdgcn-amd-amdhsa", f"-mcpu={device}",
+                "-nogpulib", "-Xclang", "-finclude-default-header", "-Xclang", "-mlink-builtin-bitcode", "-Xclang",
+                str(self.library), "-Wno-linker-warnings", "-S", source, "-o", "made.s"]
+
     def compile(self, device: str, source: Path) -> dict[str, Usage] | Failure:
-        made = source.parent / "made.s"
-        done = _run([self.name, "-x", "cl", STANDARD, *OPTIONS, "-O3", "-target", "amdgcn-amd-amdhsa", f"-mcpu={device}",
-                     "-nogpulib", "-Xclang", "-finclude-default-header", "-Xclang", "-mlink-builtin-bitcode", "-Xclang",
-                     str(self.library), "-Wno-linker-warnings", "-S", source.name, "-o", made.name], source.parent)
+        done = _run(self.command(device, source.name), source.parent)
         if done.returncode:
             return Failure(done.stdout + done.stderr)
-        return _amd_metadata(made.read_text())
+        return _amd_metadata((source.parent / "made.s").read_text())
 
 
 COMPILERS = {compiler.name: compiler for compiler in (Ocloc(), Clang())}

@@ -80,24 +80,27 @@ HEAD = """# Where clnn's kernels compile and run
 
 Made by `tests/portability`; the figures are in [bench/results/portability.json](../bench/results/portability.json).
 
-    python tests/portability/run.py                     # what CI does: one kernel of each kind, for all machines
+    python tests/portability/run.py                     # what CI does, for all machines
+    python tests/portability/run.py --save              # after a change of kernels: renews the record that CI goes by
     python tests/portability/run.py --full --save       # all kernels, and this page
     python tests/portability/run.py --machine gfx1100 --template gemm/tiled
     python tests/portability/suite.py DEVICE --save     # the tests of all operators on an OpenCL device
+
+CI takes one of all default kernels that differ in constants only, some 500 for a machine, and compiles those that are not in the
+record of clean ones, [clean.json](../tests/portability/clean.json), as they are new or changed, and one in eight of the others,
+at least one of each template. It fails if one does not compile, needs scratch memory, or takes more local memory than declared. A
+record that is behind makes CI slower, not blind.
 
 A compiler that is missing is said to be missing, and its machines are left out. On Debian:
 `apt-get install intel-opencl-icd clang-19 libclc-19`."""
 
 EXPLAINED = """Kernels of all benchmarked convolution layers (forward and both gradients), matrix products, operators bound by
 memory, and networks (training steps and inference):
-{which};
+every lowering that offers itself, in both layouts, with the tunables that are chosen where nothing is measured;
 of templates that none of these need, the operators' samples. Equal texts are one kernel. A cell says: kernels / most
 registers / most scratch bytes of an item, in brackets in how many kernels / most local
 memory of a work-group. Registers: on Intel what a hardware thread has, 128 of 32 bytes, whatever the kernel needs; on AMD the
 vector registers of an item, of which there are 256, on gfx90a 512. Scratch is memory that stands in for registers."""
-#: by whether the run was a full one
-WHICH = {True: "every lowering that offers itself, in both layouts, with the tunables that are chosen where nothing is measured",
-         False: "what is chosen where nothing is measured, and of kernels that differ in constants only the longest"}
 TABLES = {"default": "Default configurations", "seed": "Configurations from which tuning starts, the longest two texts of each",
           "forced": "Kernels for other devices, which only `CLNN_LOWERING` would run here"}
 
@@ -107,7 +110,7 @@ def _compiled(found: dict | None) -> list[str]:
         return []
     machines = [machine for machine in MACHINES if machine.name in found["machines"]]
     lines = ["## Compiled for GPUs that were not there", "", *(f"- {m.title}: {found['machines'][m.name]}" for m in machines), "",
-             *EXPLAINED.format(which=WHICH[found["full"]]).splitlines(), ""]
+             *EXPLAINED.splitlines(), ""]
     for way, title in TABLES.items():
         rows = {(row["template"], row["machine"]): row for row in found["rows"] if row["way"] == way}
         if not rows:

@@ -1,7 +1,11 @@
 """Compiles the kernels of all benchmarks for GPUs that are not there, and says what they take.
 
-    python tests/portability/run.py                  # one of all kernels that differ in constants only, as in CI
-    python tests/portability/run.py --full --save    # all kernels, and those that tuning starts with; writes record and page
+    python tests/portability/run.py                  # as in CI: what clean.json does not hold, and a sample of what it holds
+    python tests/portability/run.py --save           # and renews clean.json
+    python tests/portability/run.py --all --save     # the same, of nothing but this run
+    python tests/portability/run.py --full --save    # all layouts, lowerings and what tuning starts with; record and page too
+
+Of all default kernels that differ in constants only it takes one, the longest, unless it is a full run.
 
 It ends with 1 if a kernel does not compile, or if one in its default configuration needs scratch memory as registers run out.
 """
@@ -21,6 +25,7 @@ for folder in (ROOT, Path(__file__).parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from clean import Clean, recorded, unsure  # noqa: E402
 from collect import DEFAULTS, Kernel, collect, representatives  # noqa: E402
 from compilers import COMPILERS, Failure, Usage, compile_all  # noqa: E402
 from record import about, store, summary  # noqa: E402
@@ -32,10 +37,13 @@ SEEDS = 2
 PADDING = 128
 
 
-def chosen(machine: Machine, full: bool) -> list[Kernel]:
-    """The kernels to compile for a machine."""
-    if not full:
-        return list(representatives(collect(machine.target, offered=False).values()).values())
+def defaults(machine: Machine) -> list[Kernel]:
+    """The kernels that a machine runs where nothing is measured, one of those that differ in constants only."""
+    return list(representatives(collect(machine.target, offered=False).values()).values())
+
+
+def everything(machine: Machine) -> list[Kernel]:
+    """Whatever a machine may run, and of configurations from which tuning starts the longest texts."""
     found = collect(machine.target, seeds=True)
     tuned: dict[tuple, list[Kernel]] = defaultdict(list)
     for kernel in sorted(found.values(), key=lambda kernel: (-len(kernel.text), kernel.name)):
@@ -71,13 +79,17 @@ def _error(log: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="compile what clean.json holds, too")
     parser.add_argument("--full", action="store_true", help="all kernels, in both layouts, and configurations of the tuner")
     parser.add_argument("--machine", action="append", choices=[machine.name for machine in MACHINES], help="only this one")
     parser.add_argument("--template", help="only templates with this in their name")
     parser.add_argument("--jobs", type=int, help="compilers at a time (all cores)")
-    parser.add_argument("--save", action="store_true", help="write bench/results/portability.json and docs/portability.md")
+    parser.add_argument("--save", action="store_true", help="write clean.json, and of a full run the record and its page")
     given = parser.parse_args()
-    made: dict = {"provenance": about(), "full": given.full, "machines": {}, "rows": [], "failures": [], "spilling": []}
+    if given.save and given.template:
+        parser.error("--save is for all templates")
+    clean = Clean.load()
+    made: dict = {"provenance": about(), "machines": {}, "rows": [], "failures": [], "spilling": []}
     problems = 0
     for machine in MACHINES:
         if given.machine and machine.name not in given.machine:
@@ -87,7 +99,15 @@ def main() -> int:
             print(f"without {machine.title}: {reason}")
             continue
         began = time.perf_counter()
-        kernels = [kernel for kernel in chosen(machine, given.full) if (given.template or "") in kernel.template]
+        held = {} if given.all or given.full else clean.holds(machine)
+        if other := clean.other_version(compiler):
+            print(other)
+            held = {} if given.save else held       # the record names one version for all
+        needed = [kernel for kernel in defaults(machine) if (given.template or "") in kernel.template]
+        kernels = unsure(machine.name, needed, held)
+        if given.full:
+            more = [kernel for kernel in everything(machine) if (given.template or "") in kernel.template]
+            kernels = list({kernel.name: kernel for kernel in (*needed, *more)}.values())
         between = time.perf_counter()
         results = compiled(machine, kernels, given.jobs)
         found = complaints(kernels, results)
@@ -96,10 +116,13 @@ def main() -> int:
               f"{time.perf_counter() - between:.0f} s to compile", flush=True)
         for line in found[:40]:
             print(f"    {line}")
+        if given.save:
+            clean.renew(machine, compiler, needed, recorded(needed, held) | results)
+            clean.save()
         made["machines"][machine.name] = f"{compiler.name} {compiler.version()}"
         for key, entries in summary(machine.name, kernels, results).items():
             made[key] += entries
-    if given.save:
+    if given.save and given.full:
         store({"compiled": made})
     return 1 if problems else 0
 

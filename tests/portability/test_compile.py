@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from compilers import COMPILERS, Failure, compile_all, units  # noqa: E402
-from run import chosen, compiled, complaints  # noqa: E402
+from clean import SAMPLED, Clean, recorded, sample, unsure  # noqa: E402
+from compilers import COMPILERS, Failure, Usage, compile_all, units  # noqa: E402
+from run import compiled, complaints, defaults  # noqa: E402
 from targets import MACHINES  # noqa: E402
 
 ADD = "__kernel void %s(__global const float* x, __global float* y) { y[get_global_id(0)] = x[get_global_id(0)] + %d.0f; }"
@@ -42,10 +46,15 @@ def compiler(machine):
 
 @BY_NAME
 def test_default_kernels_compile_and_fit_registers(machine, compiler):
-    kernels = chosen(machine, full=False)
+    """Those that the record does not hold, and a sample of the others."""
+    clean, kernels = Clean.load(), defaults(machine)
+    if other := clean.other_version(compiler):
+        warnings.warn(other, stacklevel=1)
+    held = clean.holds(machine)
     jobs = 1 if "PYTEST_XDIST_WORKER" in os.environ else None       # the other cores have tests of their own
-    found = complaints(kernels, compiled(machine, kernels, jobs))
-    assert not found, "\n".join([f"{len(found)} complaints about {len(kernels)} kernels", *found[:40]])
+    asked = unsure(machine.name, kernels, held)
+    found = complaints(kernels, recorded(kernels, held) | compiled(machine, asked, jobs))
+    assert not found, "\n".join([f"{len(found)} complaints, {len(asked)} of {len(kernels)} kernels compiled", *found[:40]])
 
 
 @BY_NAME
@@ -64,6 +73,45 @@ def test_a_kernel_that_fails_is_found_among_others(machine, compiler):
     found = compile_all(compiler, machine.name, texts, 1)
     assert isinstance(found["bad"], Failure) and "nowhere" in found["bad"].log
     assert not any(isinstance(result, Failure) for name, result in found.items() if name != "bad")
+
+
+@pytest.fixture
+def some():
+    """Stand-ins for 20 kernels of one template and 3 of another."""
+    return [SimpleNamespace(name=f"{template}_{i}", template=template) for template, count in (("a", 20), ("b", 3))
+            for i in range(count)]
+
+
+def test_what_is_new_or_was_not_clean_is_compiled(some, tmp_path):
+    machine, other = MACHINES[-2:]
+    compiler = SimpleNamespace(name=machine.compiler, version=lambda: "1")
+    results = {kernel.name: Usage(8, 64, 0, 256) for kernel in some}
+    results["a_3"], results["b_1"] = replace(results["a_3"], scratch=4), Failure("no")
+    clean = Clean()
+    clean.renew(machine, compiler, some[:-1], results)
+    clean.save(tmp_path / "clean.json")
+    clean = Clean.load(tmp_path / "clean.json")
+    held = clean.holds(machine)
+    assert held == {kernel.name: 256 for kernel in some if kernel.name not in ("a_3", "b_1", "b_2")}
+    assert {"a_3", "b_1", "b_2"} <= {kernel.name for kernel in unsure(machine.name, some, held)}
+    assert not clean.holds(other)
+    assert clean.other_version(compiler) is None
+    assert "1, and this is 2" in clean.other_version(SimpleNamespace(name=machine.compiler, version=lambda: "2"))
+    clean.renew(other, SimpleNamespace(name=machine.compiler, version=lambda: "2"), some, results)
+    assert not clean.holds(machine) and clean.holds(other)      # version 2 has not compiled it
+    clean.compilers[machine.compiler]["command"] = "other options"
+    assert not clean.holds(other)
+
+
+def test_the_record_is_sampled(some):
+    def names_of(kernels):
+        return {machine.name: sorted(kernel.name for kernel in sample(machine.name, kernels)) for machine in MACHINES}
+
+    taken = names_of(some)
+    for names in taken.values():
+        assert sum(name[0] == "a" for name in names) == -(-20 // SAMPLED) and sum(name[0] == "b" for name in names) == 1
+    assert len({tuple(names) for names in taken.values()}) > 1          # machines differ, so that more is seen
+    assert taken == names_of(some[::-1])
 
 
 def test_units_hold_every_kernel_once():
