@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
-
 import numpy as np
 
 from clnn.codegen.lowering import Lowering
@@ -13,9 +10,6 @@ from clnn.errors import LoweringError
 from clnn.ir import Graph, Op, Sample
 from clnn.plan import make_plan
 from clnn.runtime import Executable
-
-#: what pyopencl adds to the options of every program that it builds
-OPTIONS = "PYOPENCL_BUILD_OPTIONS"
 
 
 def operator_samples(operators) -> list[tuple[type, int]]:
@@ -54,24 +48,6 @@ def offer_with(op: Op, lowering: Lowering, inputs, outputs, target, odd: bool):
     return lowering.offer(op, inputs, outputs, target, config=config, forced=True)
 
 
-@contextmanager
-def quick_builds(target, when=True):
-    """On CPUs, kernels that are built meanwhile are not optimised, which takes a fourth of the time: for what runs on no CPU by
-    default, so that only the meaning of its text is tested."""
-    if not (target.is_cpu and when):
-        yield
-        return
-    before = os.environ.get(OPTIONS)
-    os.environ[OPTIONS] = "-cl-opt-disable"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[OPTIONS]
-        else:
-            os.environ[OPTIONS] = before
-
-
 def build_together(offers, session) -> None:
     """Build the kernels of all offers in one program: PoCL takes 0.3 s for each, whatever is in it."""
     session.programs.build([launch.kernel for offer in offers for launch in offer.launches])
@@ -100,4 +76,4 @@ def check_close(got, expected, tolerance: float, what: str) -> None:
     assert error <= tolerance * scale, f"{what}: largest error {error:.3g} on a scale of {scale:.3g}"
 
 
-__all__ = ["LoweringError", "build_together", "cases", "check_close", "offer_with", "operator_samples", "quick_builds", "run_offer"]
+__all__ = ["LoweringError", "build_together", "cases", "check_close", "offer_with", "operator_samples", "run_offer"]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import cases, check_close, quick_builds, run_offer
+from builds import quick_builds
+from harness import cases, check_close, run_offer
 
 import clnn
 from clnn import nn, optim

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import LoweringError, build_together, cases, check_close, offer_with, operator_samples, quick_builds, run_offer
+from builds import quick_builds
+from harness import LoweringError, build_together, cases, check_close, offer_with, operator_samples, run_offer
 
 import clnn
 from clnn.ops import OPERATORS

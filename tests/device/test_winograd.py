@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import quick_builds, run_offer
+from builds import quick_builds
+from harness import run_offer
 
 import clnn
 from clnn import ops

@@ -7,12 +7,20 @@ import signal
 
 import numpy as np
 import pytest
+from builds import quick_builds
 
 import clnn
 from clnn import models, nn, ops, optim
 from clnn.data import ArrayDataset, DataLoader, digits
 from clnn.errors import ArgumentError, DataError, FileError, NumericsError, ShapeError
 from clnn.train import History, Trainer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built_quickly(device):
+    """Here it counts what is run and when; ``test_cli_train`` and ``test_thesis`` train with optimised kernels."""
+    with quick_builds(device.facts):
+        yield
 
 
 @pytest.fixture(scope="module")
