@@ -53,18 +53,19 @@ def keeps(elements: int) -> bool:
 class Sizes:
     """The (items, held) of groups that hold a channel ``alone``, and of those by which one is ``shared``, smaller parts first:
     ``singly`` where no vectors of a plane can be loaded, as single elements have an address each, which takes registers.
-    ``others`` are for channels that these cannot hold, and for tuners.
+    ``others`` are for channels that these cannot hold, and for tuners. With at least ``many`` parts the ``large`` size is better,
+    as fewer parts find each other sooner, where vectors can be loaded and a device has registers for it.
 
-    An item holds so many elements of each of one or two ``tensors``. With at least ``many`` parts, of vectors, larger ones are
-    better, as fewer find each other sooner.
+    An item holds so many elements of each of one or two ``tensors``.
     """
 
     alone: tuple[tuple[int, int], ...]
     shared: tuple[tuple[int, int], ...]
     singly: tuple[tuple[int, int], ...]
     others: tuple[tuple[int, int], ...]
+    large: tuple[int, int]
+    many: int
     tensors: int = 1
-    many: int = 1
 
     def sharing(self, inner: int) -> tuple[tuple[int, int], ...]:
         """Those that share a channel of planes of so many elements."""
@@ -72,7 +73,7 @@ class Sizes:
 
     def possible(self, inner: int, target: Target) -> list[tuple[int, int]]:
         """Those that a device can run, for planes of so many elements."""
-        sizes = sorted({*self.alone, *self.sharing(inner), *self.others}, key=lambda size: (size[0] * size[1], size))
+        sizes = sorted({*self.alone, *self.sharing(inner), *self.others, self.large}, key=lambda size: (size[0] * size[1], size))
         return [size for size in sizes
                 if size[0] <= target.max_work_group and self._local_bytes(*size) <= target.local_memory] or [self.alone[0]]
 
@@ -81,9 +82,8 @@ class Sizes:
 
 
 SMALL = ((64, 4), (64, 8), (128, 8), (256, 8), (256, 16), (512, 16))
-SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 128)), ((128, 32), (256, 32), (512, 32)), ((128, 64), (512, 40)),
-               many=16)
-PAIRS = Sizes(SMALL, ((128, 32), (128, 56)), ((128, 32), (256, 32)), ((128, 48), (256, 40)), tensors=2, many=40)
+SINGLE = Sizes((*SMALL, (512, 32)), ((128, 32), (128, 64)), ((128, 32), (256, 32), (512, 32)), ((512, 40),), (128, 128), many=16)
+PAIRS = Sizes(SMALL, ((128, 32), (128, 56)), ((128, 32), (256, 32)), ((128, 48), (256, 40)), (128, 56), many=40, tensors=2)
 #: what a part finds, which has neighbouring entries on the board for each part
 FINDS = 2
 #: ints from one channel's count to the next: at neighbouring places the atomics and loads of some would wait for those of others
@@ -104,16 +104,17 @@ def count_parts(channels: int, outer: int, inner: int, items: int, held: int) ->
 
 
 def default_size(channels: int, outer: int, inner: int, sizes: Sizes, target: Target) -> tuple[int, int]:
-    """The smallest (items, held) with one part, or else the largest with ``many`` parts, or else the smallest with so few that
-    all run at a time."""
+    """The smallest (items, held) with one part; or else the large one, for many parts on devices with registers for it; or else
+    the smallest with so few parts that all run at a time."""
     possible = sizes.possible(inner, target)
     alone = [size for size in possible if size in sizes.alone]
     shared, others = ([size for size in possible if size in some] for some in (sizes.sharing(inner), sizes.others))
-    parts = {size: count_parts(channels, outer, inner, *size) for size in possible}
+    parts, most = {size: count_parts(channels, outer, inner, *size) for size in possible}, most_parts(target)
+    roomy = _along(2, inner) and target.has("resident_twice")
     return next(chain((size for size in alone if parts[size] == 1),
-                      (size for size in reversed(shared) if _along(2, inner) and sizes.many <= parts[size] <= most_parts(target)),
-                      (size for size in (*shared, *others) if parts[size] <= most_parts(target)),
-                      (possible[-1],)))
+                      (size for size in possible if size == sizes.large and roomy and sizes.many <= parts[size] <= most),
+                      (size for size in (*shared, *others) if parts[size] <= most),
+                      (size for size in reversed(possible) if size != sizes.large or size in shared)))
 
 
 def most_parts(target: Target) -> int:

@@ -180,7 +180,8 @@ def test_refusals_say_why(shape, target, reason):
 def test_sizes_of_groups():
     assert default_size(512, 64, 49, SINGLE, GPU) == (256, 16)          # the first that holds a channel of 3136
     assert default_size(256, 64, 3136, SINGLE, GPU) == (128, 32)        # 49 parts, where 128 x 128 makes only 13
-    assert default_size(64, 64, 12544, SINGLE, GPU) == (128, 128)       # 49 parts
+    assert default_size(64, 64, 12544, SINGLE, ROOMY_GPU) == (128, 128) # 49 parts
+    assert default_size(64, 64, 12544, SINGLE, GPU) == (128, 64)        # 98 parts, where 128 x 32 makes 196
     assert default_size(64, 64, 12543, SINGLE, GPU) == (256, 32)        # 98 parts, loaded by single elements
     assert default_size(256, 64, 3136, PAIRS, GPU) == (128, 32)         # 49 parts, with two tensors held
     assert default_size(64, 64, 12544, PAIRS, GPU) == (128, 56)         # 112 parts
