@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from ..config import config
 from ..errors import DeviceError, DeviceMemoryError, ShapeError
 from ..ir import Value, Variable
 from ..plan import Location, Plan
-from .enqueue import launcher, status_name
+from .enqueue import launcher, of_pyopencl, status_name
 from .opencl import cl
 from .program import sizes
 from .progress import BuildLine
@@ -141,6 +142,11 @@ class Executable:
             self._run_watched()
             return
         self._enqueue(0, len(self._launches))
+
+    @functools.cached_property
+    def pyopencl_launches(self) -> list[tuple]:
+        """Kernel, global and local size of each launch, for pyopencl's functions."""
+        return [(of_pyopencl(kernel), *self.sizes(number)) for number, (kernel, _) in enumerate(self.kernels)]
 
     def sizes(self, launch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Global and local size of a launch."""

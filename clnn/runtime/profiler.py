@@ -85,9 +85,7 @@ def profile(executable: Executable, repeats: int = 5) -> Profile:
     seconds: list[list[float]] = [[] for _ in executable.plan.launches]
     starts = [0.0] * len(seconds)
     for repeat in range(repeats + 1):
-        events = [
-            api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)
-        ]
+        events = [api.enqueue_nd_range_kernel(queue, *launch) for launch in executable.pyopencl_launches]
         queue.finish()
         if repeat or not repeats:  # the first run warms up
             origin = events[0].profile.start
@@ -114,9 +112,7 @@ def run_seconds(executable: Executable, runs: int = 1) -> list[float]:
     for _ in range(runs):
         if len(executable.kernels) > 1 and not session.target.is_cpu:
             keep_busy(session, queue, len(executable.kernels))
-        events = [
-            api.enqueue_nd_range_kernel(queue, kernel, *executable.sizes(i)) for i, (kernel, _) in enumerate(executable.kernels)
-        ]
+        events = [api.enqueue_nd_range_kernel(queue, *launch) for launch in executable.pyopencl_launches]
         queue.finish()
         seconds.append(max(events[-1].profile.end - events[0].profile.start, 1) * 1e-9 if events else 0.0)
     return seconds

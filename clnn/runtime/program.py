@@ -12,6 +12,7 @@ from ..codegen.template import render
 from ..config import config
 from ..errors import BuildError
 from . import pocl
+from .enqueue import make_kernel
 from .opencl import cl
 from .progress import BuildLine
 
@@ -154,7 +155,7 @@ class Programs:
     def kernel(self, spec: KernelSpec):
         """A fresh kernel object."""
         name, _ = render(spec)
-        return cl().Kernel(self._home[name], name)
+        return make_kernel(self._home[name], name)
 
 
 def sizes(kernel: KernelSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
