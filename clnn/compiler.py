@@ -43,6 +43,21 @@ def as_input(array: np.ndarray) -> np.ndarray:
     return array.astype(DTYPES[array.dtype.kind], copy=False)
 
 
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keeps Python from looking for cyclic garbage: tracing and passes make so many objects that stay, nodes and values, that it
+    would look through all of the process again and again and find little."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_without_collections()
 def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] | None = None) -> tuple[Graph, list[Value]]:
     """The graph of ``function`` called with symbolic inputs, and its results."""
     graph = Graph()
@@ -54,20 +69,6 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
             raise ArgumentError("the traced function must return symbolic values", got=type(value).__name__)
     graph.outputs = results
     return graph, results
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Keeps Python from looking for cyclic garbage: passes make so many objects that stay, nodes and values, that it would look
-    through all of the process again and again and find little."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def optimise(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Graph:
@@ -85,9 +86,10 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
     graph = optimise(graph, target_session, passes)
     banned: dict[int, frozenset[str]] = {}
     while True:
-        plan = make_plan(graph, target)
         try:
-            executable = Executable(plan, target_session)
+            with _without_collections():
+                plan = make_plan(graph, target)
+                executable = Executable(plan, target_session)
         except KernelBuildError as error:
             culprits = [node for node in graph.nodes if any(launch.kernel == error.spec for launch in node.offer.launches)]
             if not culprits or config.lowering:
@@ -199,6 +201,7 @@ def _named(model: Callable) -> None:
         model.name_variables()
 
 
+@_without_collections()
 def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], optimizer, rate: Value, step: Value) -> None:
     """Append gradients and updates of the parameters."""
     if loss.shape != ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import weakref
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Session:
                 hint="lower the batch size, the image size, or CLNN_WORKSPACE_MB",
             )
         try:
-            buffer = cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
+            buffer = self._buffer(nbytes)
             if target.is_cpu:
                 pages.advise(self.transfers, buffer, nbytes)
             return buffer
@@ -67,6 +68,14 @@ class Session:
                 expected=f"the device has {target.global_memory / 2**20:.0f} MiB",
                 hint="lower the batch size, or free what other programs hold",
             ) from error
+
+    def _buffer(self, nbytes: int):
+        """A buffer, if need be after what nobody uses is gone: objects that refer to each other may hold buffers."""
+        try:
+            return cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
+        except (cl().MemoryError, cl().RuntimeError):
+            gc.collect()
+            return cl().Buffer(self.context, cl().mem_flags.READ_WRITE, nbytes)
 
     def upload(self, buffer, array: np.ndarray, queue=None):
         """Copy a flat host array to the device; the host array may be changed when this returns."""
