@@ -12,7 +12,7 @@ import sys
 
 from .devices import devices
 from .opencl import cl
-from .program import OPTIONS
+from .program import QUIETLY
 
 
 def main(device_id: str) -> None:
@@ -42,7 +42,7 @@ def _build(context, queue, request: dict) -> bytes:
     """Compile a program. With ``warm``, run one work-group of its kernel on empty tensors too: drivers for CPUs compile for a
     work-group's size when they first meet it, and keep the result where the parent's driver finds it."""
     api = cl()
-    program = api.Program(context, request["source"]).build(options=OPTIONS)
+    program = api.Program(context, request["source"]).build(options=QUIETLY)
     kernel = api.Kernel(program, request["name"])
     if not request["warm"]:
         return program.get_info(api.program_info.BINARIES)[0]

@@ -17,6 +17,8 @@ from .opencl import cl
 from .progress import BuildLine
 
 OPTIONS = ["-cl-mad-enable", "-cl-no-signed-zeros"]
+#: the same without warnings, which PoCL's compiler counts on the terminal: nobody reads those of generated text
+QUIETLY = [*OPTIONS, "-w"]
 #: a program costs tens of milliseconds even where the driver has it in its cache; a changed kernel costs a new program
 PER_PROGRAM = 32
 
@@ -57,7 +59,7 @@ def _around(log: str, source: str, margin: int = 3) -> str:
 def build_source(context, source: str):
     """A built program; the error carries the compiler's log."""
     try:
-        return cl().Program(context, source).build(options=OPTIONS)
+        return cl().Program(context, source).build(options=QUIETLY)
     except cl().Error as error:
         hint = pocl.HINT if "unknown target CPU" in str(error) else None
         raise BuildError("the OpenCL compiler refused a program", got=str(error), hint=hint) from error
