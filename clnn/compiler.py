@@ -44,7 +44,7 @@ def as_input(array: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """Keeps Python from looking for cyclic garbage: tracing and passes make so many objects that stay, nodes and values, that it
     would look through all of the process again and again and find little."""
     if not gc.isenabled():
@@ -57,7 +57,7 @@ def _without_collections() -> Iterator[None]:
         gc.enable()
 
 
-@_without_collections()
+@without_collections()
 def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] | None = None) -> tuple[Graph, list[Value]]:
     """The graph of ``function`` called with symbolic inputs, and its results."""
     graph = Graph()
@@ -73,7 +73,7 @@ def trace(function: Callable, specs: Sequence[TensorSpec], names: Sequence[str] 
 
 def optimise(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> Graph:
     """The graph after all passes, with what was measured on the device put in."""
-    with _without_collections():
+    with without_collections():
         graph = run_passes(graph, target_session.target, passes, DeviceCosts(target_session, config.tune != "off"))
     apply_choices(graph, target_session, config.tune)
     return graph
@@ -87,7 +87,7 @@ def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tupl
     banned: dict[int, frozenset[str]] = {}
     while True:
         try:
-            with _without_collections():
+            with without_collections():
                 plan = make_plan(graph, target)
                 executable = Executable(plan, target_session)
         except KernelBuildError as error:
@@ -201,7 +201,7 @@ def _named(model: Callable) -> None:
         model.name_variables()
 
 
-@_without_collections()
+@without_collections()
 def append_training(graph: Graph, loss: Value, parameters: Sequence[Variable], optimizer, rate: Value, step: Value) -> None:
     """Append gradients and updates of the parameters."""
     if loss.shape != ():

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +21,7 @@ from mako.lookup import TemplateCollection
 from mako.template import ModuleTemplate, Template
 
 from ..config import config
+from ..files import replacing
 
 #: what stands between a module and its digest
 SEAL = b"\n# sha256 "
@@ -79,18 +79,9 @@ def _imported(path: Path) -> ModuleType | None:
 
 
 def _keep(path: Path, source: bytes) -> None:
-    """Put a module into a file, whole or not at all: other processes may read it, or write it, at the same time. Where nothing
-    can be written, the next process parses again."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(source + SEAL + _digest(source))
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+    """Put a module into a file. Where nothing can be written, the next process parses again."""
+    with contextlib.suppress(OSError), replacing(path, "wb") as file:
+        file.write(source + SEAL + _digest(source))
 
 
 def _digest(source: bytes) -> bytes:

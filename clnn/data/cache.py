@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -11,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from ..files import replacing
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,15 +25,8 @@ def _read(file: Path, names: Sequence[str]) -> Arrays | None:
 
 
 def _write(file: Path, arrays: Arrays) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.stem, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            np.savez(target, allow_pickle=False, **arrays)
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(file, "wb") as target:
+        np.savez(target, allow_pickle=False, **arrays)
 
 
 def load_or_build(file: Path, names: Sequence[str], build: Callable[[], Arrays]) -> Arrays:

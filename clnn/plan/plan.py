@@ -168,9 +168,10 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         if fixed(root) is None:
             touch(root, root.spec, end + 1)
     where, arena_bytes, slots = _place({key: Lifetime(*entry) for key, entry in lifetimes.items()}, target)
+    where |= boards
 
     def locate(key) -> Location:
-        found = where.get(key) or boards.get(key)
+        found = where.get(key)
         return found if found is not None else fixed(key)
 
     launches = []

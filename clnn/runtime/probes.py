@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..config import config
+from ..files import replacing
 from ..target import Target
 from .opencl import cl
 
@@ -149,11 +149,5 @@ def probe(handle, facts: Target) -> frozenset[str]:
 
 
 def _save(recorded: dict[str, list[str]]) -> None:
-    path = _store()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(recorded, file)
-        os.replace(file.name, path)
-    except OSError:
-        pass  # a read-only home only means probing again
+    with contextlib.suppress(OSError), replacing(_store()) as file:     # a read-only home only means probing again
+        json.dump(recorded, file)

@@ -149,6 +149,7 @@ class Programs:
         if binary:
             try:
                 self._home[render(spec)[0]] = cl().Program(self._context, self._context.devices, [binary]).build()
+                self._built.add(spec)
                 return
             except cl().Error:
                 pass

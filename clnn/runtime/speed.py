@@ -6,14 +6,13 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from ..config import config
+from ..files import replacing
 from ..target import Target
 from .opencl import cl
 from .program import build_source
@@ -81,11 +80,8 @@ def peak(session: Session) -> Peak:
     with contextlib.suppress(OSError, ValueError):
         recorded = json.loads(path.read_text())
     recorded = (recorded if isinstance(recorded, dict) else {}) | {key: asdict(found)}
-    with contextlib.suppress(OSError):      # a read-only home only means measuring again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(recorded, file)
-        os.replace(file.name, path)
+    with contextlib.suppress(OSError), replacing(path) as file:     # a read-only home only means measuring again
+        json.dump(recorded, file)
     return found
 
 

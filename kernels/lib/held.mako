@@ -10,6 +10,9 @@ from clnn.codegen.held import APART, COUNTS, FINDS, channel_entry, count_entry, 
 def vector(t):
     """The type of what an item loads at once."""
     return "float" if t.VECTOR == 1 else f"float{t.VECTOR}"
+def before(p, t):
+    """How many channels before a part's own the one is that has its turn first."""
+    return t.READING * p.across
 def split(name, t):
     """The elements of a vector variable."""
     return [component(name, i, t.VECTOR) for i in range(t.VECTOR)]
@@ -101,9 +104,9 @@ the last one can ``leave`` the board as it was, as nobody will touch it any more
     volatile __global int* const board = (volatile __global int*)board_out0, * const count = board + ${count_entry(p, others)};
 % if t.READING:
     // This part waits for its turn, which only saves time: where no loads see what others write, it goes on after a while.
-    if (lane == 0 && c >= ${t.READING * p.across} && c < ${p.C}) {
-        volatile __global int* const turn = board + ${entry(p, "part", f"(c - {t.READING * p.across})")};
-        for (int tries = 0; tries < ${PATIENCE} && *turn == 0 && count[${1 - t.READING * p.across * APART}] == 0; ++tries) ;
+    if (lane == 0 && c >= ${before(p, t)} && c < ${p.C}) {
+        volatile __global int* const turn = board + ${entry(p, "part", f"(c - {before(p, t)})")};
+        for (int tries = 0; tries < ${PATIENCE} && *turn == 0 && count[${1 - before(p, t) * APART}] == 0; ++tries) ;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 % endif
@@ -141,8 +144,8 @@ the last one can ``leave`` the board as it was, as nobody will touch it any more
         *count = 0;
 % if t.READING:
         // Those who wait for their turn see here that a channel was left. Whoever of the two comes last makes that zero, too.
-        if (c < ${p.C - t.READING * p.across} && atomic_inc(count + 1) == 1) count[1] = 0;
-        if (c >= ${t.READING * p.across} && atomic_inc(count - ${t.READING * p.across * APART - 1}) == 1) count[${1 - t.READING * p.across * APART}] = 0;
+        if (c < ${p.C - before(p, t)} && atomic_inc(count + 1) == 1) count[1] = 0;
+        if (c >= ${before(p, t)} && atomic_inc(count - ${before(p, t) * APART - 1}) == 1) count[${1 - before(p, t) * APART}] = 0;
 % endif
     }
 </%def>

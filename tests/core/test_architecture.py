@@ -15,7 +15,7 @@ PACKAGE = ROOT / "clnn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 KERNELS = sorted(path for path in (ROOT / "kernels").rglob("*") if path.suffix in (".cl", ".mako", ".md"))
 
-BASE = {"errors", "config", "version"}
+BASE = {"errors", "config", "files", "version"}
 IR = BASE | {"target", "ir"}
 OPS = IR | {"codegen", "ops"}
 GRAPH = OPS | {"autodiff", "passes", "plan"}
@@ -25,11 +25,11 @@ COMPILER = TUNE | {"step", "compiler"}
 TRAIN = COMPILER | {"nn", "optim", "models", "data", "train"}
 #: what each module or folder of clnn may import from clnn, beside itself
 MAY_IMPORT = {
-    "errors": set(), "version": set(), "config": {"errors"},
+    "errors": set(), "version": set(), "files": set(), "config": {"errors"},
     "target": BASE, "ir": BASE | {"target"}, "codegen": IR, "ops": IR | {"codegen"},
     "autodiff": OPS, "passes": GRAPH, "plan": GRAPH,
     "runtime": GRAPH, "tune": RUNTIME, "step": TUNE, "compiler": COMPILER,
-    "nn": OPS, "optim": OPS, "models": OPS | {"nn"}, "onnx": OPS | {"nn"}, "data": {"errors", "config"},
+    "nn": OPS, "optim": OPS, "models": OPS | {"nn"}, "onnx": OPS | {"nn"}, "data": {"errors", "config", "files"},
     "train": TRAIN, "cli": TRAIN | {"clnn", "onnx"}, "__main__": {"cli"},
     "__init__": {"ops", "compiler", "errors", "runtime", "train", "version", "config", "data", "models", "nn", "optim", "onnx"},
 }

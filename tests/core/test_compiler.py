@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from clnn.compiler import _without_collections
+from clnn.compiler import without_collections
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -14,7 +14,7 @@ def test_collecting_garbage_goes_on_as_before(before):
     enabled = gc.isenabled()
     try:
         (gc.enable if before else gc.disable)()
-        with pytest.raises(ZeroDivisionError), _without_collections():
+        with pytest.raises(ZeroDivisionError), without_collections():
             assert not gc.isenabled()
             raise ZeroDivisionError
         assert gc.isenabled() == before

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import gc
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +16,7 @@ from clnn import ops, optim
 from clnn.codegen.kernel import KernelSpec
 from clnn.codegen.lowering import Offer
 from clnn.codegen.template import declaration, render
-from clnn.compiler import append_training
+from clnn.compiler import append_training, without_collections
 from clnn.config import config
 from clnn.errors import LoweringError
 from clnn.ir import Graph, Node, TensorSpec, Variable
@@ -66,19 +64,7 @@ class Kernel:
         return self.template, self.spec.config, re.sub(r"\b\d+\b", "#", self.text.replace(self.name, ""))
 
 
-@contextmanager
-def uncollected():
-    """Without looking for garbage, which takes a third of the time where so many graphs are held."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@uncollected()
+@without_collections()
 def collect(target: Target, offered: bool = True, seeds: bool = False) -> dict[str, Kernel]:
     """The kernels for ``target`` by name, each under the strictest of the ways in which it is met; equal texts are one kernel.
 
