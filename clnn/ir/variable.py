@@ -10,7 +10,10 @@ from .spec import TensorSpec
 
 
 class Holder(Protocol):
-    """Whoever has newer values of a variable than the host: a device session."""
+    """Whoever has newer values of a variable than the host: a device session, or what is yet to be drawn."""
+
+    def begin(self) -> None:
+        """Start to make the values, if that takes long, beside what the caller does."""
 
     def fetch(self, variable: Variable, array: np.ndarray) -> None:
         """Copy the present values into ``array``."""
@@ -49,6 +52,15 @@ class Variable:
             self.holder = None
         self.touch()
         return self._array
+
+    def begin(self) -> None:
+        """Let values that are not there yet be made beside what the caller does."""
+        if self.holder is not None:
+            self.holder.begin()
+
+    def __getstate__(self) -> dict:
+        _ = self.array              # copies and files hold the values themselves, and not whoever has them
+        return vars(self)
 
     def touch(self) -> None:
         """Declare the host array changed."""

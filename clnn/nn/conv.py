@@ -50,7 +50,7 @@ class Conv2d(Module):
             if channels % self.groups:
                 raise ArgumentError(f"{name} (={channels}) must be divisible by groups (={self.groups})", where=layer)
         self.padding = _padding(layer, padding)
-        self.weight = Parameter(init.he_normal((self.out_channels, self.in_channels // self.groups, *self.kernel_size)))
+        self.weight = Parameter(init.he_normal_draw((self.out_channels, self.in_channels // self.groups, *self.kernel_size)))
         self.register_parameter("bias", Parameter(np.zeros(self.out_channels, np.float32)) if bias else None)
 
     def forward(self, x: Value) -> Value:

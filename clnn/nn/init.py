@@ -11,6 +11,7 @@ from ..errors import ArgumentError
 from ..ir import Variable
 from . import seed
 from .checks import choice, number
+from .draws import Draw, Draws
 
 #: recommended gains, as torch.nn.init.calculate_gain
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
@@ -46,9 +47,17 @@ def he_normal(shape: Sequence[int], generator: np.random.Generator | None = None
 
     Source: He et al., "Delving deep into rectifiers", 2015, equation 10.
     """
-    array = _generator(generator).standard_normal(tuple(shape), np.float32)
-    array *= np.float32(math.sqrt(2.0 / max(fans(shape)[0], 1)))
-    return array
+    draws = seed.draws() if generator is None else Draws(_generator(generator))
+    return draws.normal(tuple(shape), _he_std(shape)).make()
+
+
+def he_normal_draw(shape: Sequence[int]) -> Draw:
+    """The numbers of :func:`he_normal` for a Parameter, drawn when they are first wanted."""
+    return seed.draws().normal(tuple(shape), _he_std(shape))
+
+
+def _he_std(shape: Sequence[int]) -> float:
+    return math.sqrt(2.0 / max(fans(shape)[0], 1))
 
 
 def normal_(parameter: Variable, mean: float = 0.0, std: float = 1.0, generator: np.random.Generator | None = None) -> Variable:

@@ -23,7 +23,7 @@ class Linear(Module):
         super().__init__()
         self.in_features = whole("Linear", "in_features", in_features)
         self.out_features = whole("Linear", "out_features", out_features)
-        self.weight = Parameter(init.he_normal((self.out_features, self.in_features)))
+        self.weight = Parameter(init.he_normal_draw((self.out_features, self.in_features)))
         self.register_parameter("bias", Parameter(np.zeros(self.out_features, np.float32)) if bias else None)
 
     def forward(self, x: Value) -> Value:

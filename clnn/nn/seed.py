@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .checks import whole
+from .draws import Draws
 
 
 def philox(seed: int) -> np.random.Generator:
@@ -15,28 +16,33 @@ def philox(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(whole("seed", "seed", seed, 0)))
 
 
-_generator = philox(0)
+_draws = Draws(philox(0))
+
+
+def draws() -> Draws:
+    """What is drawn from the generator in use: seed 0 at import, then what :func:`manual_seed` says."""
+    return _draws
 
 
 def generator() -> np.random.Generator:
-    """The generator in use: seed 0 at import, then what :func:`manual_seed` says."""
-    return _generator
+    """The generator in use."""
+    return _draws.share()
 
 
 def manual_seed(seed: int) -> None:
     """Layers constructed from now on get initial values that depend on ``seed`` and their order alone."""
-    global _generator
-    _generator = philox(seed)
+    global _draws
+    _draws = Draws(philox(seed))
 
 
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """Draw from a generator of this seed inside the block, and go on with the present one after it; None changes nothing."""
-    global _generator
-    saved = _generator
+    global _draws
+    saved = _draws
     if seed is not None:
-        _generator = philox(seed)
+        _draws = Draws(philox(seed))
     try:
         yield
     finally:
-        _generator = saved
+        _draws = saved

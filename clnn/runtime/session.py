@@ -110,6 +110,9 @@ class Session:
                 variable.touch()
                 self._copies[id(variable)].version = variable.version
 
+    def begin(self) -> None:
+        """Values on a device are there."""
+
     def fetch(self, variable: Variable, array: np.ndarray) -> None:
         """Copy the device's values of a variable into ``array``; variables call it when they are read."""
         self.download(self._copies[id(variable)].buffer, array)

@@ -8,18 +8,18 @@ from interpreter import Interpreter, call, trace
 
 from clnn import models, nn
 from clnn.errors import ArgumentError, ShapeError
-from clnn.nn import init
+from clnn.nn.draws import Draw
 from clnn.optim import SGD
 
 
 @pytest.fixture
 def no_numbers(monkeypatch):
     """Large models without the time and memory for their initial values."""
-    monkeypatch.setattr(init, "he_normal", lambda shape, generator=None: np.zeros(shape, np.float32))
+    monkeypatch.setattr(Draw, "make", lambda draw: np.zeros(draw.shape, np.float32))
 
 
 def count(model):
-    return sum(parameter.array.size for parameter in model.parameters())
+    return sum(parameter.spec.size for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("build, shape, classes, parameters", [
@@ -41,7 +41,7 @@ def count(model):
     (lambda: models.vgg16(), (1, 3, 224, 224), 1000, 138357544),
     (lambda: models.vgg16(10, 1), (1, 1, 32, 32), 10, 134300362),
 ])
-def test_shapes_and_sizes(build, shape, classes, parameters, no_numbers):
+def test_shapes_and_sizes(build, shape, classes, parameters):
     model = build()
     assert trace(model, shape).outputs[0].shape == (shape[0], classes)
     assert count(model) == parameters
@@ -108,7 +108,7 @@ def test_names_and_shapes_are_torchvisions(name, no_numbers):
     assert ours == theirs
 
 
-def test_vgg16_has_torchvisions_names(no_numbers):
+def test_vgg16_has_torchvisions_names():
     names = [name for name, _ in models.vgg16(10).named_parameters()]
     convolutions = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
     assert names == [f"{layer}.{kind}" for layer in (*(f"features.{i}" for i in convolutions), "classifier.0", "classifier.3",
@@ -173,7 +173,7 @@ def test_recipe_round_trip(name, no_numbers):
     ("vgg_small", (3, 32, 32), {}), ("resnet18", (3, 32, 32), {}), ("vgg16", (3, 32, 32), {"dropout": 0.2}),
     ("resnet50", (3, 32, 32), {}), ("mobilenet_v2", (3, 32, 32), {"dropout": 0.1}),
 ])
-def test_build(name, shape, options, no_numbers):
+def test_build(name, shape, options):
     model = models.build(name, 5, shape, **options)
     assert trace(model, (2, *shape)).outputs[0].shape == (2, 5)
     assert model.recipe["name"] == name

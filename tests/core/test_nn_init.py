@@ -1,11 +1,16 @@
 """Initial values: their distribution, their repeatability, and refusals."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from clnn import nn
 from clnn.errors import ArgumentError
-from clnn.nn import init
+from clnn.nn import init, seed
+from clnn.train.state import overwrite
 
 SHAPE = (64, 32, 3, 3)
 FAN_IN, FAN_OUT = 32 * 9, 64 * 9
@@ -88,6 +93,69 @@ def test_seeds():
     with nn.seeded(None):
         assert (draw() != first).all()
     nn.manual_seed(0)
+
+
+def test_numbers_do_not_depend_on_when_they_are_wanted():
+    def layers():
+        nn.manual_seed(3)
+        return [nn.Linear(30, 20), nn.Conv2d(3, 8, 3), nn.Linear(20, 9)]
+
+    wanted = [layer.weight.array.copy() for layer in layers()]
+    nn.manual_seed(3)
+    at_once = [init.he_normal(array.shape) for array in wanted]
+    backwards = [layer.weight.array for layer in reversed(layers())][::-1]
+    aside = layers()
+    aside[1].weight.begin()
+    del aside[0]                                        # what nobody wants keeps its place
+    for made in (at_once, backwards, [None, *(layer.weight.array for layer in aside)]):
+        for array, expected in zip(made, wanted, strict=True):
+            assert array is None or np.array_equal(array, expected)
+    nn.manual_seed(0)
+
+
+def test_numbers_between_those_of_layers():
+    """Whoever takes the generator itself draws after the layers before, and before the layers after."""
+    def drawn(wait):
+        nn.manual_seed(5)
+        first = nn.Linear(4, 4)
+        if wait:
+            _ = first.weight.array
+        own = init.normal_(nn.Parameter(np.zeros(3))).array
+        second = nn.Linear(4, 4)
+        if wait:
+            _ = second.weight.array
+        more = seed.generator().random(2)
+        return [first.weight.array, own, second.weight.array, more]
+
+    for array, expected in zip(drawn(False), drawn(True), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    nn.manual_seed(0)
+
+
+def test_many_threads_may_want_numbers():
+    with nn.seeded(1):
+        alone = [nn.Linear(50, 50).weight.array for _ in range(40)]
+    with nn.seeded(1):
+        layers = [nn.Linear(50, 50) for _ in range(40)]
+    layers[0].weight.begin()
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda layer: layer.weight.array, layers))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_copies_hold_the_numbers():
+    layer = nn.Linear(4, 3)
+    for copied in (copy.deepcopy(layer.weight), pickle.loads(pickle.dumps(layer.weight))):
+        np.testing.assert_array_equal(copied.array, layer.weight.array)
+        assert copied.array is not layer.weight.array and copied.trainable
+
+
+def test_what_is_loaded_stays():
+    """Numbers that are drawn later do not overwrite what a variable was given meanwhile."""
+    with nn.seeded(1):
+        layer, other = nn.Linear(4, 3), nn.Linear(3, 3)
+    overwrite(layer.weight, np.ones((3, 4), np.float32))
+    assert other.weight.array.any() and (layer.weight.array == 1).all()
 
 
 @pytest.mark.parametrize("act, text", [

@@ -20,7 +20,6 @@ from clnn.compiler import append_training, without_collections
 from clnn.config import config
 from clnn.errors import LoweringError
 from clnn.ir import Graph, Node, TensorSpec, Variable
-from clnn.nn import init
 from clnn.ops.step import StepState
 from clnn.passes import INFERENCE, TRAINING, Pass, run_passes
 from clnn.plan import make_plan
@@ -136,13 +135,8 @@ def _graph(case: Case) -> Graph:
 
 def _networks() -> Iterator[tuple[str, Graph, tuple[Pass, ...]]]:
     """Training steps and inference of the benchmarked networks."""
-    normal, init.he_normal = init.he_normal, _zeros       # only shapes are wanted, and random numbers take seconds
-    try:
-        made = {name: make_model(model, settings) for name, (model, settings, *_) in models.NETWORKS.items()}
-    finally:
-        init.he_normal = normal
-    for name, (_, _, sample, _, batch, _) in models.NETWORKS.items():
-        model = made[name]
+    for name, (model_name, settings, sample, _, batch, _) in models.NETWORKS.items():
+        model = make_model(model_name, settings)
         model.name_variables()
         for training in (True, False):
             (model.train if training else model.eval)()
@@ -159,7 +153,7 @@ def _networks() -> Iterator[tuple[str, Graph, tuple[Pass, ...]]]:
             yield f"{name} {'training' if training else 'inference'}", graph, TRAINING if training else INFERENCE
 
 
-def _zeros(shape, generator=None) -> np.ndarray:
+def _zeros(shape) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
