@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .runtime.program import KernelBuildError
 from .runtime.session import Session
 from .step import Step
 from .tune import DeviceCosts, apply_choices
+from .tune.estimate import speeds
 
 DTYPES = {"f": "float32", "i": "int32", "u": "int32", "b": "int32"}
 PRECISIONS = ("fp32",)
@@ -82,8 +84,21 @@ def optimise(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> G
 def build(graph: Graph, target_session: Session, passes: Sequence[Pass]) -> tuple[Graph, Executable]:
     """Passes, plan, programs, binding; returns the final graph too. A lowering whose kernel does not build gives way to the
     next one, with a message."""
+    if config.tune == "search":         # which measures, so nothing may run beside it
+        return _bind(optimise(graph, target_session, passes), target_session)
+    speeds(target_session)              # are measured, too, where they are not known yet
+    for value in graph.variables:
+        value.source.begin()
+    occasion = "\n".join(map(str, [*graph.inputs, *graph.variables, len(graph.nodes)]))
+    with target_session.programs.foreseen(occasion):
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(target_session.send, [value.source for value in graph.updates])
+            graph = optimise(graph, target_session, passes)
+        return _bind(graph, target_session)
+
+
+def _bind(graph: Graph, target_session: Session) -> tuple[Graph, Executable]:
     target = target_session.target
-    graph = optimise(graph, target_session, passes)
     banned: dict[int, frozenset[str]] = {}
     while True:
         try:

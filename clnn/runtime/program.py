@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import sys
@@ -13,6 +15,7 @@ from ..config import config
 from ..errors import BuildError
 from . import pocl
 from .enqueue import make_kernel
+from .foresight import Foresight
 from .opencl import cl
 from .progress import BuildLine
 
@@ -72,6 +75,9 @@ class Programs:
         self._context = context
         self._home: dict[str, object] = {}
         self._built: set[KernelSpec] = set()
+        facts = repr([device.version for device in context.devices])
+        self._foresight = Foresight(functools.partial(build_source, context), facts)
+        self._sources: list[str] = []       # of the programs that were built on the present occasion
         #: names of the kernels that have run: drivers may leave the last stage of compiling to the first launch
         self.launched: set[str] = set()
 
@@ -104,6 +110,16 @@ class Programs:
                     self._home |= made
         self._built.update(fresh)
 
+    @contextlib.contextmanager
+    def foreseen(self, occasion: str) -> Iterator[None]:
+        """Inside the block, what was built on the same occasion before is built ahead, beside what else happens there."""
+        self._sources = []
+        self._foresight.begin(occasion)
+        try:
+            yield
+        finally:
+            self._foresight.end(occasion, self._sources)
+
     def _parts(self, specs: list[KernelSpec], size: int) -> Iterator[Part]:
         """The kernels that are not built yet, rendered, so many for a program."""
         met, part = set(self._home), {}
@@ -123,8 +139,11 @@ class Programs:
 
     def _build_part(self, part: Part) -> dict[str, object]:
         """The program of each kernel."""
+        source = "\n\n".join(text for _, text in part.values())
         try:
-            program = build_source(self._context, "\n\n".join(text for _, text in part.values()))
+            if (program := self._foresight.take(source)) is None:
+                program = build_source(self._context, source)
+            self._sources.append(source)
             return dict.fromkeys(part, program)
         except BuildError:
             for spec, text in part.values():  # which one was it?

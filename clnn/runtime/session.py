@@ -94,16 +94,26 @@ class Session:
             weakref.finalize(variable, self._copies.pop, id(variable), None)
         return self._copies[id(variable)].buffer
 
+    def send(self, variables: list[Variable]) -> None:
+        """Make device copies of variables that a run will need, ahead of it, where there is room for all of them."""
+        if sum(variable.nbytes for variable in variables) <= self.target.global_memory:
+            for variable in variables:
+                self.buffer_of(variable)
+            self.bring_in_step(variables, [])
+
     def bring_in_step(self, read: list[Variable], updated: list[Variable]) -> None:
         """Before a run: send what the host or another device has changed, and note which variables the run makes newer here."""
+        sent = []       # waited for together: one by one, a thread beside Python's others would wait for its turn after each
         for variable in read:
             if variable.holder not in (None, self):
                 _ = variable.array  # another device is ahead: fetch from it
             copy = self._copies[id(variable)]
             if copy.version != variable.version:
                 if variable.nbytes:
-                    self.upload(copy.buffer, variable.array)
+                    sent.append(cl().enqueue_copy(self.queue, copy.buffer, variable.array, is_blocking=False))
                 copy.version = variable.version
+        if sent:
+            cl().wait_for_events(sent)
         for variable in updated:
             if variable.holder is not self:
                 variable.holder = self

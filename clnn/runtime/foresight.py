@@ -1,0 +1,80 @@
+"""Programs that are built before it is known that they will be needed: those that were built on the same occasion before.
+
+Which kernels a model needs is known after all passes. Drivers that have the programs in their caches still take a while: PoCL
+reads each one's LLVM code, for ResNet-18 a third of a second. So the texts that were built last lie in the cache folder, by
+occasion, and are built in threads beside the passes. As a program is taken for its whole text, a wrong guess costs these threads'
+time and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from ..config import config
+from ..errors import BuildError
+from ..files import replacing
+
+#: files that are kept, the newest
+KEPT = 200
+
+
+class Foresight:
+    """Guesses for one context.
+
+    Args:
+        build: text → program; raises :class:`BuildError`.
+        facts: what else decides which programs there will be, such as the device.
+    """
+
+    def __init__(self, build: Callable[[str], object], facts: str):
+        self._build, self._facts = build, facts
+        self._guess: list[str] = []
+        self._coming: dict[str, Future] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def begin(self, occasion: str) -> None:
+        """Start to build what was built on the same occasion."""
+        self._guess = self._recall(occasion)
+        if self._guess:
+            self._pool = ThreadPoolExecutor(os.cpu_count())
+            self._coming = {source: self._pool.submit(self._build, source) for source in self._guess}
+
+    def take(self, source: str):
+        """The program of a text, waited for if it is on its way; None if nobody has begun it, or it does not build."""
+        coming = self._coming.pop(source, None)
+        if coming is None:
+            return None
+        try:
+            return coming.result()
+        except BuildError:
+            return None
+
+    def end(self, occasion: str, sources: list[str]) -> None:
+        """Drop what was not taken, and remember what was built. Where nothing can be written, nothing will be foreseen."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool, self._coming = None, {}
+        if sources and sources != self._guess:
+            with contextlib.suppress(OSError):
+                path = self._path(occasion)
+                with replacing(path, "wb") as file:
+                    file.write(zlib.compress(json.dumps(sources).encode(), 1))
+                for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
+                    old.unlink()
+
+    def _recall(self, occasion: str) -> list[str]:
+        try:
+            found = json.loads(zlib.decompress(self._path(occasion).read_bytes()))
+        except (OSError, zlib.error, ValueError):
+            return []
+        return found if isinstance(found, list) and all(isinstance(source, str) for source in found) else []
+
+    def _path(self, occasion: str) -> Path:
+        return config.cache / "programs" / hashlib.sha256(f"{self._facts}\n{occasion}".encode()).hexdigest()[:32]
