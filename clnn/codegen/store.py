@@ -115,6 +115,13 @@ class Store:
             lines.append(f"*(__global {kind}*)({name}_out{number} + {name}0_i) = ({kind})({joined});")
         return "{ " + "\n      ".join(lines) + " }"
 
+    def needed_ahead(self, name: str, index: str) -> list[str]:
+        """C text for where the operands lie that are as large as the result, at physical position ``index``: what a kernel may
+        ask the cache for while it still computes."""
+        needed = arguments(self.exprs)
+        return [f"{name}_in{number} + {index}" for number, spec in enumerate(self.operands)
+                if number + 1 in needed and (spec.shape, spec.layout) == (self.result.shape, self.result.layout)]
+
     def _element(
         self, name: str, index: str, value: str, row: str | None, lane: int = 0, lanes: int = 1
     ) -> tuple[list[str], list[str]]:

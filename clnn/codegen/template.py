@@ -83,6 +83,7 @@ def render(spec: KernelSpec) -> tuple[str, str]:
         signature=signature,
         store=store_hook,
         store_vector=vector_store_hook,
+        needed_ahead=lambda name, index: stores[name].needed_ahead(name, index),
         has=lambda name: name in stores or name in dict(spec.reads),
         c_types=C_TYPES,
         dtypes=dict(spec.reads),

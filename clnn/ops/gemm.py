@@ -265,6 +265,7 @@ def launch_gemm(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
     if kind == "packed":
+        problem["prefetch"] = context.target.has("prefetch")
         config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)

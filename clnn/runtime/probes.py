@@ -84,6 +84,20 @@ __kernel void probe(__global float* y)
 """,
         np.ones(64),
     ),
+    # CPUs only: other compilers may stop at the function
+    "prefetch": Probe(
+        """
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error no CPU of a kind that this was tried on
+#endif
+__kernel void probe(__global float* y)
+{
+    __builtin_prefetch((const void*)(size_t)(y + 64));
+    y[get_local_id(0)] = get_local_id(0);
+}
+""",
+        np.arange(64.0),
+    ),
     # As many work-groups of 512 items that hold 32 numbers each as there are compute units run at a time; and twice as many that
     # hold 20, and as many in local memory.
     "resident": _meeting(32, 0, 1),

@@ -42,6 +42,25 @@ def tile(p, target, a_lies, b_lies):
         return 384, 64, 48
     return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
 
+#: multiply-adds that take as long as packing an element, seen on a Zen 3
+PACKING = 12
+
+def few_tiles(p, target, rows, deep, at_once, a_lies):
+    """The tiles of a product that has few of them: equal shares for all cores, and little packed more than once; None where no
+    tile has room."""
+    def cost(tile):
+        most_m, most_n = tile
+        tiles = -(-p.M // most_m) * -(-p.N // most_n)
+        turns = -(-tiles // target.compute_units)
+        packing = PACKING * (most_n + (0 if p.a.straight or a_lies else most_m))
+        return tiles < 2 * target.compute_units, turns * (most_m * most_n + packing), -tiles
+    def fits(tile):
+        most_m, most_n = tile
+        return 4 * (most_m * most_n + deep * (most_n + (0 if p.a.straight or a_lies else at_once))) <= target.local_memory
+    sizes = [(even(p.M, -(-p.M // m), rows), even(p.N, -(-p.N // n), 16)) for m in range(1, 17) for n in range(1, 17)]
+    best = min(filter(fits, sizes), key=cost, default=None)
+    return best and dict(zip(("MC", "NC"), best, strict=True))
+
 def panel_depth(p, target, width, b_lies):
     """Depth of the panels."""
     if width == 16 and b_lies:          # one of B stays in the first cache
@@ -78,7 +97,13 @@ def choose(p, target):
         t = SimpleNamespace(**config)
         return local_bytes(p, t) + (0 if tall(p) or depth(p, t) > t.KC else 4 * t.MC * t.NC)
     # panels that fit, and enough tiles that every core gets some
-    while not busy() and config["MC"] > 128 and not whole:
+    if target.vector_width < 16 and p.splits == 1:
+        config["KC"] = even(p.K, config["KC"], 8)       # panels of equal depth
+    few = None
+    if target.vector_width < 16 and p.batch == p.splits == 1 and not busy() and not b_lies:
+        few = few_tiles(p, target, rows, config["KC"], config["MB"], a_lies)
+        config |= few or {}
+    while not busy() and config["MC"] > 128 and not whole and not few:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
         halve("NC", unit)
@@ -121,7 +146,8 @@ KERNEL = Kernel(
     stores=("c", "row_sum"),
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
              "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
-             "c": "View M x N; with splits > 1 of the partial products, one batch entry each"},
+             "c": "View M x N; with splits > 1 of the partial products, one batch entry each",
+             "prefetch": "whether the compiler can ask the cache for a line (a feature of the target)"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
               Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048), 96, 15, "rows of an item's tile"),
@@ -151,6 +177,7 @@ MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 a_lies, b_lies = packed(p, t)
 last = innermost(p.c.cols)
 kinds = panel_kinds(p, t)
+ahead = needed_ahead("c", "ct") if p.prefetch and last.extent >= 16 and p.c.window is None else []
 %>
 ${panels.functions()}
 ${signature}
@@ -267,6 +294,18 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % for r in range(MR):
             float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(vectors))};
 % endfor
+% if ahead:
+            ${"if (k0 + " + str(t.KC) + " >= k_last) " if several else ""}{      // the lines that storing will read
+                const int n1 = n0 + panel;
+                for (int i = 0; i < (mc - block < ${MR} ? mc - block : ${MR}); ++i) {
+                    const int m = m0 + block + i;
+                    ${p.c.row("m", "cm")} ${p.c.col("n1", "cn")} ${p.c.locate("cm", "cn", "ct", batch)}
+% for place in ahead:
+                    ${" ".join(f"__builtin_prefetch((const void*)(size_t)({place} + {16 * v}));" for v in range(vectors))}
+% endfor
+                }
+            }
+% endif
             #pragma unroll 4
             for (int k = 0; k < kc; ++k) {
                 const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(vectors))};

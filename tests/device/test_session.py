@@ -52,7 +52,7 @@ def test_what_does_not_fit_says_so(device_session, monkeypatch):
 
 
 def variables():
-    return [*(Variable(np.full((3, 5), i, np.float32), f"v{i}") for i in range(4)), Variable(np.zeros((0,), np.float32), "nothing")]
+    return [*(Variable(np.full((3, 5), i, np.float32), f"v{i}") for i in range(4)), Variable(np.zeros(0, np.float32), "nothing")]
 
 
 def on_the_device(session, variable):
