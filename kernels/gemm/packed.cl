@@ -97,12 +97,11 @@ def choose(p, target):
         t = SimpleNamespace(**config)
         return local_bytes(p, t) + (0 if tall(p) or depth(p, t) > t.KC else 4 * t.MC * t.NC)
     # panels that fit, and enough tiles that every core gets some
-    if target.vector_width < 16 and p.splits == 1:
-        config["KC"] = even(p.K, config["KC"], 8)       # panels of equal depth
     few = None
     if target.vector_width < 16 and p.batch == p.splits == 1 and not busy() and not b_lies:
-        few = few_tiles(p, target, rows, config["KC"], config["MB"], a_lies)
-        config |= few or {}
+        deep = even(p.K, config["KC"], 8)       # panels of equal depth
+        if few := few_tiles(p, target, rows, deep, config["MB"], a_lies):
+            config |= few | {"KC": deep}
     while not busy() and config["MC"] > 128 and not whole and not few:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
