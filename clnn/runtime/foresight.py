@@ -61,7 +61,7 @@ class Foresight:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool, self._coming = None, {}
-        if sources and sources != self._guess:
+        if sources and set(sources) != set(self._guess):      # threads end in any order
             with contextlib.suppress(OSError):
                 path = self._path(occasion)
                 with replacing(path, "wb") as file:

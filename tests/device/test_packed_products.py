@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from harness import run_offer
 
-from clnn.codegen.template import declaration
+from clnn.codegen.expr import arg
+from clnn.codegen.store import Store
+from clnn.codegen.template import declaration, render
 from clnn.config import config
 from clnn.ir import TensorSpec
 from clnn.ops import Matmul
@@ -51,6 +53,32 @@ def test_large_products_pack_once():
         assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
     op, inputs = specs("NN", 128, 512, 784)
     assert [launch.kernel.template for launch in packed(op, inputs, GENERIC_CPU).launches] == ["gemm/packed"]
+
+
+def test_small_products_are_cut_so_that_little_is_packed_twice():
+    target = replace(GENERIC_CPU, compute_units=2, local_memory=512 << 10)
+
+    def tile(form, m, n, k):
+        kernel = packed(*specs(form, m, n, k), target).launches[-1].kernel
+        assert -(-m // kernel.t.MC) * -(-n // kernel.t.NC) >= 4, "every core gets two tiles"
+        return kernel.t
+
+    assert tile("NT", 128, 512, 784).MC == 132, "all rows in a tile: nothing of B is packed twice"
+    assert tile("NT", 128, 512, 784).KC == 264, "three panels of equal depth"
+    assert tile("TN", 512, 784, 128).NC == 400, "A is packed, too: tiles are large"
+    small = packed(*specs("NT", 128, 512, 784), replace(target, local_memory=32 << 10)).launches[-1].kernel
+    assert 4 * small.t.KC * small.t.NC <= 32 << 10
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_an_update_reads_is_asked_for_ahead(knows):
+    op, inputs = specs("TN", 512, 784, 128)
+    target = replace(GENERIC_CPU, features=frozenset({"prefetch"} if knows else ()))
+    kernel = packed(op, inputs, target).launches[-1].kernel
+    result = TensorSpec((512, 784))
+    updated = replace(kernel, stores=(("c", Store(result, (arg(1) - arg(0),), (result,))),))
+    assert "__builtin_prefetch" not in render(kernel)[1], "a plain product reads nothing where it stores"
+    assert ("__builtin_prefetch((const void*)(size_t)(c_in0 + ct + 0))" in render(updated)[1]) == knows
 
 
 def test_large_caches_take_large_tiles():
