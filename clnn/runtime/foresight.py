@@ -36,18 +36,20 @@ class Foresight:
     def __init__(self, build: Callable[[str], object], facts: str):
         self._build, self._facts = build, facts
         self._guess: list[str] = []
+        self._met: set[int] = set()         # hashes of the texts that were wanted so far: their programs are there
         self._coming: dict[str, Future] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def begin(self, occasion: str) -> None:
         """Start to build what was built on the same occasion."""
         self._guess = self._recall(occasion)
-        if self._guess:
+        if new := [source for source in self._guess if hash(source) not in self._met]:
             self._pool = ThreadPoolExecutor(os.cpu_count())
-            self._coming = {source: self._pool.submit(self._build, source) for source in self._guess}
+            self._coming = {source: self._pool.submit(self._build, source) for source in new}
 
     def take(self, source: str):
         """The program of a text, waited for if it is on its way; None if nobody has begun it, or it does not build."""
+        self._met.add(hash(source))
         coming = self._coming.pop(source, None)
         if coming is None:
             return None

@@ -55,6 +55,24 @@ def test_other_occasions_foresee_nothing(facts, occasion):
     assert other.take("one") is None and not compiler.built
 
 
+def test_what_is_there_is_not_built_again():
+    """A model that is compiled twice in one process has its programs."""
+    first, compiler = foresight()
+    first.begin("a model")
+    first.take("one")
+    first.end("a model", ["one"])
+    first.begin("a model")
+    first.end("a model", [])
+    assert not compiler.built
+    second, compiler = foresight()
+    second.begin("a model")
+    assert second.take("one")
+    second.end("a model", ["one"])
+    second.begin("a model")
+    second.end("a model", [])
+    assert compiler.built == ["one"]
+
+
 def test_a_wrong_guess_is_replaced(folder):
     foresight()[0].end("a model", ["one", "two"])
     second, _ = foresight()
