@@ -1,4 +1,6 @@
 <%!
+import functools
+import math
 from types import SimpleNamespace
 
 from clnn.codegen.header import Constraint, Kernel, Tunable
@@ -45,21 +47,19 @@ def tile(p, target, a_lies, b_lies):
 #: multiply-adds that take as long as packing an element, seen on a Zen 3
 PACKING = 12
 
-def few_tiles(p, target, rows, deep, at_once, a_lies):
-    """The tiles of a product that has few of them: equal shares for all cores, and little packed more than once; None where no
-    tile has room."""
-    def cost(tile):
-        most_m, most_n = tile
-        tiles = -(-p.M // most_m) * -(-p.N // most_n)
-        turns = -(-tiles // target.compute_units)
-        packing = PACKING * (most_n + (0 if p.a.straight or a_lies else most_m))
-        return tiles < 2 * target.compute_units, turns * (most_m * most_n + packing), -tiles
-    def fits(tile):
-        most_m, most_n = tile
-        return 4 * (most_m * most_n + deep * (most_n + (0 if p.a.straight or a_lies else at_once))) <= target.local_memory
-    sizes = [(even(p.M, -(-p.M // m), rows), even(p.N, -(-p.N // n), 16)) for m in range(1, 17) for n in range(1, 17)]
-    best = min(filter(fits, sizes), key=cost, default=None)
-    return best and dict(zip(("MC", "NC"), best, strict=True))
+@functools.cache
+def few_tiles(m, n, rows, deep, kept, packs_a, units, room):
+    """(MC, NC) for a product m x n that has few tiles: equal shares for ``units`` cores, and little packed more than once. None if
+    no tile fits into ``room`` floats with a panel of B and ``kept`` of A."""
+    best, least = None, (True, math.inf, 0)
+    for most_m in {even(m, -(-m // pieces), rows) for pieces in range(1, 9)}:
+        for most_n in {even(n, -(-n // pieces), 16) for pieces in range(1, 17)}:
+            tiles = -(-m // most_m) * -(-n // most_n)
+            packing = PACKING * (most_n + (most_m if packs_a else 0))
+            cost = tiles < 2 * units, -(-tiles // units) * (most_m * most_n + packing), -tiles
+            if cost < least and most_m * most_n + deep * most_n + kept <= room:
+                best, least = (most_m, most_n), cost
+    return best
 
 def panel_depth(p, target, width, b_lies):
     """Depth of the panels."""
@@ -99,9 +99,10 @@ def choose(p, target):
     # panels that fit, and enough tiles that every core gets some
     few = None
     if target.vector_width < 16 and p.batch == p.splits == 1 and not busy() and not b_lies:
-        deep = even(p.K, config["KC"], 8)       # panels of equal depth
-        if few := few_tiles(p, target, rows, deep, config["MB"], a_lies):
-            config |= few | {"KC": deep}
+        deep, packs_a = even(p.K, config["KC"], 8), not (p.a.straight or a_lies)       # panels of equal depth
+        few = few_tiles(p.M, p.N, rows, deep, deep * config["MB"] * packs_a, packs_a, target.compute_units, target.local_memory // 4)
+        if few:
+            config |= {"MC": few[0], "NC": few[1], "KC": deep}
     while not busy() and config["MC"] > 128 and not whole and not few:
         halve("MC", rows)
     while tiles() < 2 * target.compute_units and config["NC"] > width:
