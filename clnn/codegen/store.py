@@ -18,6 +18,11 @@ C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "u
            "int64": "long", "bool": "uchar"}
 
 
+def lies_as(operand: TensorSpec, result: TensorSpec) -> bool:
+    """Whether an operand has an element where each element of the result is."""
+    return operand.shape == result.shape and operand.layout == result.layout
+
+
 def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | None = None) -> str:
     """C text for the offset of the element of ``operand`` that is broadcast to physical position ``index`` of ``result``.
 
@@ -25,7 +30,7 @@ def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | No
     """
     if operand.size == 1:
         return "0"
-    if operand.shape == result.shape and operand.layout == result.layout:
+    if lies_as(operand, result):
         return index
     shape = (1,) * (result.rank - operand.rank) + operand.shape
     strides = TensorSpec(shape, operand.dtype, operand.layout).strides
@@ -120,7 +125,7 @@ class Store:
         ask the cache for while it still computes."""
         needed = arguments(self.exprs)
         return [f"{name}_in{number} + {index}" for number, spec in enumerate(self.operands)
-                if number + 1 in needed and (spec.shape, spec.layout) == (self.result.shape, self.result.layout)]
+                if number + 1 in needed and lies_as(spec, self.result)]
 
     def _element(
         self, name: str, index: str, value: str, row: str | None, lane: int = 0, lanes: int = 1
@@ -138,7 +143,7 @@ class Store:
             if number in needed:
                 source, kind = f"{name}_in{number - 1}", C_TYPES[spec.dtype]
                 texts[number] = f"{own}_a{number}"
-                if lanes > 1 and (spec.shape, spec.layout) == (self.result.shape, self.result.layout):
+                if lanes > 1 and lies_as(spec, self.result):
                     loaded, vector = f"{name}_w{number}", f"{kind}{lanes}"
                     if lane == 0:
                         lines.append(f"const {vector} {loaded} = *(__global const {vector}*)({source} + {own}_i);")

@@ -70,6 +70,7 @@ class Foresight:
                     file.write(zlib.compress(json.dumps(sources).encode(), 1))
                 for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
                     old.unlink()
+        self._guess = []
 
     def _recall(self, occasion: str) -> list[str]:
         try:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from ..codegen.kernel import KernelSpec
 from ..codegen.template import render
@@ -98,8 +99,6 @@ class Programs:
             for part in parts:
                 self._home |= self._build_part(part)
         else:
-            from concurrent.futures import ThreadPoolExecutor
-
             def make(part: Part) -> dict[str, object]:
                 made = self._build_part(part)
                 line.advance(len(part))
@@ -119,6 +118,7 @@ class Programs:
             yield
         finally:
             self._foresight.end(occasion, self._sources)
+            self._sources = []
 
     def _parts(self, specs: list[KernelSpec], size: int) -> Iterator[Part]:
         """The kernels that are not built yet, rendered, so many for a program."""
