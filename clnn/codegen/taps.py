@@ -59,6 +59,10 @@ class Taps:
     def ragged(self) -> bool:
         return self.results % self.block != 0
 
+    def leaves(self, first: int, width: int = 1) -> bool:
+        """Whether ``width`` pixels, from ``first`` on, lie partly outside for some block."""
+        return first < 0 or (self.blocks - 1) * self.advance + first + width > self.pixels
+
     @property
     def interior(self) -> tuple[int, int]:
         """The blocks from the first to before the second lie wholly inside pixels and results."""

@@ -1,6 +1,33 @@
 <%!
-from clnn.codegen.header import Kernel
-from clnn.codegen.walk import WALK, choose_walk, row_items, walk_group
+from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.taps import Taps, chunks
+from clnn.codegen.walk import WALK, choose_walk, row_items, walk_group, walk_items
+
+#: pixels that an item may have in registers
+MOST_HELD = 48
+
+def taps(axis, windows):
+    """What so many neighbouring windows look at along an axis."""
+    return Taps(axis.extent, axis.count, axis.size, axis.stride, axis.pad, axis.dilation, False, windows)
+
+def parts(p, windows):
+    """The pixels of a row that they look at, as the widest reads."""
+    return chunks(taps(p.cols, windows), (p.rows.extent * p.cols.extent, p.cols.extent))
+
+def runs(p, t):
+    """Runs of ACROSS windows, of which the last in a row may be shorter."""
+    return p.N // p.cols.count * taps(p.cols, t.ACROSS).blocks
+
+def may_share(p, windows):
+    """Whether an item may compute neighbouring windows from pixels that it reads once."""
+    return (p.y[-1].name == "q" and not p.rows.empty and not p.cols.empty
+            and p.rows.size * len(taps(p.cols, windows).needed) <= MOST_HELD)
+
+def choose(p, target):
+    cost = p.rows.size * p.cols.size
+    if target.is_cpu or p.N < 1 << 18 or not may_share(p, 2) or all(part.width == 1 for part in parts(p, 2)):
+        return {"ACROSS": 1, **choose_walk(p.N, target, cost)}
+    return {"ACROSS": 2, **choose_walk(p.N // 2, target, cost), "CHUNK": 2 if p.N >= 1 << 20 else 1}
 
 KERNEL = Kernel(
     summary="The maximum of each R x S window of an image, and where in the window it was found first.",
@@ -8,12 +35,18 @@ KERNEL = Kernel(
     stores=("y", "index"),
     problem={"N": "elements of the result", "M": "elements of the image", "y": "axes n c p q of the result",
              "x": "axes n c h w of the image", "rows": "windows along H", "cols": "windows along W"},
-    tunables=WALK,
-    choose=lambda p, target: choose_walk(p.N, target, p.rows.size * p.cols.size),
-    global_size=lambda p, t: row_items(p.N, p.y[-1].extent, t),
+    tunables=(*WALK, Tunable("ACROSS", (1, 2, 4), 1, 2, "neighbours along W that an item computes together")),
+    constraints=(
+        Constraint(lambda p, t, target: t.ACROSS == 1 or t.GROUP > 1, "neighbours are for GPUs, as CPUs take whole rows"),
+        Constraint(lambda p, t, target: t.ACROSS == 1 or may_share(p, t.ACROSS),
+                   "neighbours must lie along W, none of them empty, over few enough pixels"),
+    ),
+    choose=choose,
+    global_size=lambda p, t: walk_items(runs(p, t), t) if t.ACROSS > 1 else row_items(p.N, p.y[-1].extent, t),
     local_size=walk_group,
 )
 %>
+<%namespace name="loops" file="/lib/loops.mako"/>
 <%namespace name="rows" file="/lib/rows.mako"/>
 <%
 from clnn.codegen.windows import offset
@@ -26,9 +59,67 @@ if p.rows.empty or p.cols.empty:
     value = f"((r_first > r_last) | (s_first > s_last)) ? -INFINITY : {value}"
 repeats = p.rows.cut or p.cols.cut
 unroll = "#pragma unroll" if R * S <= 25 else ""
+
+def neighbours():
+    """Statements for ACROSS windows, from column j * ACROSS on, of row i in plane nc: each pixel is read once."""
+    down, across = taps(p.rows, 1), taps(p.cols, t.ACROSS)
+    H, W, Q = p.rows.extent, p.cols.extent, p.cols.count
+    held = {w: (part, f"s{w - part.first}") for part in parts(p, t.ACROSS)
+            for w in across.needed if part.first <= w < part.first + part.width}
+    lines = [f"__global const float* here = x + ((index_t)nc * {H * W} + (index_t)i * {down.advance * W} + j * {across.advance});"]
+
+    def inside(r, part):
+        """C text for whether pixels are on the image; empty where they always are."""
+        return " & ".join([f"on{r}"] * down.leaves(down.needed[r]) + [f"at{part.first + W}"] * across.leaves(part.first, part.width))
+
+    def pixel(r, w):
+        part, element = held[w]
+        return f"v{r}_{part.first + W}" + (f".{element}" if part.width > 1 else "")
+
+    def largest(name, values):
+        """Statement that leaves the largest value in ``name``, and a NaN if there is one."""
+        return f"float {name} = {values[0]}; " + " ".join(f"{name} = {v} > {name} || {v} != {v} ? {v} : {name};" for v in values[1:])
+
+    lines += [f"const bool on{r} = (uint)(i * {down.advance} + {h}) < {H}u;" for r, h in enumerate(down.needed) if down.leaves(h)]
+    lines += [f"const bool at{part.first + W} = (uint)(j * {across.advance} + {part.first}) < {W}u;"
+              for part in parts(p, t.ACROSS) if across.leaves(part.first, part.width)]
+    for r, h in enumerate(down.needed):
+        for part in parts(p, t.ACROSS):
+            kind = "float" if part.width == 1 else f"float{part.width}"
+            load, guard = f"*(__global const {kind}*)(here + {h * W + part.first})", inside(r, part)
+            value = f"{guard} ? {load} : ({kind})(-INFINITY)" if guard else load
+            lines.append(f"const {kind} v{r}_{part.first + W} = {value};")
+    lines += [largest(f"column{w + W}", [pixel(r, w) for r in range(R)]) for w in across.needed]
+    windows = [[w for k, _, w in across.uses if k == j] for j in range(across.block)]
+    lines += [largest(f"best{j}", [f"column{w + W}" for w in window]) for j, window in enumerate(windows)]
+    if has("index"):
+        # the taps before the first, on the image, that holds the maximum or is a NaN
+        for j, window in enumerate(windows):
+            lines.append(f"int before{j} = 0, searching{j} = 1;")
+            for r in range(R):
+                for w in window:
+                    v, guard = pixel(r, w), inside(r, held[w][0])
+                    lines.append(f"searching{j} &= {f'!({guard}) | ' if guard else ''}(({v} != best{j}) & ({v} == {v})); "
+                                 f"before{j} += searching{j};")
+    lines.append(f"const index_t to = ((index_t)nc * {p.rows.count} + i) * {Q} + j * {across.block};")
+    for name, result in (("index", "before"), ("y", "best")):
+        if has(name) and not across.ragged:
+            lines.append(store_vector(name, "to", [f"{result}{j}" for j in range(across.block)]))
+        elif has(name):
+            for j in range(across.block):
+                lines.append(f"if (j * {across.block} + {j} < {Q}) " + store(name, f"to + {j}", f"{result}{j}"))
+    return "\n        ".join(lines)
 %>
 ${signature}
 {
+% if t.ACROSS > 1:
+<% blocks = taps(p.cols, t.ACROSS).blocks %>
+<%loops:each n="${runs(p, t)}" index="run" t="${t}">
+        const int j = run % ${blocks}, i = run / ${blocks} % ${p.rows.count};
+        const index_t nc = run / ${blocks * p.rows.count};
+        ${neighbours()}
+</%loops:each>
+% else:
 <%rows:each n="${p.N}" axes="${p.y}" t="${t}">
         ${p.rows.taps("p", "h", "r")}
         ${p.cols.taps("q", "w", "s")}
@@ -66,4 +157,5 @@ ${signature}
 % endif
         ${store("y", "i", "best")}
 </%rows:each>
+% endif
 }

@@ -12,7 +12,7 @@ from harness import cases, check_close, run_offer
 import clnn
 from clnn import nn, optim
 from clnn.ir import Sample, TensorSpec
-from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul
+from clnn.ops import Conv2d, Conv2dDgrad, Conv2dWgrad, Matmul, MaxPool2d, MaxPool2dGrad
 
 TOLERANCE = 2e-5
 #: stride, padding, dilation, groups, image, filters
@@ -137,3 +137,48 @@ def test_a_network_trains_as_on_a_cpu(gpu, device, device_session, monkeypatch):
     if device_session.target.is_cpu:        # by estimate; real GPUs may know better for images this small
         assert {"strips", "depthwise", "tiled"} <= used
     np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 3, 9, 13)], ids=str)
+@pytest.mark.parametrize("across", [2, 4])
+def test_neighbouring_windows_of_max_pooling(shape, across, gpu, device_session):
+    """An item that computes several finds what one for each window finds, to the bit, and the first of equal elements."""
+    rng = np.random.default_rng(7)
+    x = rng.integers(-2, 3, shape).astype(np.float32)
+    x[rng.random(shape) < 0.3] = -np.inf
+    x[rng.random(shape) < 0.02] = np.nan
+    op, spec = MaxPool2d((3, 3), (2, 2), (1, 1)), TensorSpec(shape)
+    outputs = op.infer(spec)
+    (lowering,) = op.lowerings
+
+    def run(config):
+        offer = lowering.offer(op, (spec,), outputs, gpu, config={"GROUP": 64, "CHUNK": 2} | config, forced=True)
+        return run_offer(op, offer, [x], (spec,), outputs, device_session)
+
+    for got, expected in zip(run({"ACROSS": across}), run({"ACROSS": 1}), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    for got, expected in zip(run({"ACROSS": across}), op.reference(x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("case", [((3, 3), (2, 2), (1, 1), (2, 3, 16, 16)), ((3, 3), (2, 2), (0, 0), (2, 3, 15, 15)),
+                                  ((3, 2), (2, 3), (1, 0), (2, 3, 9, 13)), ((2, 2), (2, 2), (0, 0), (2, 3, 8, 8)),
+                                  ((3, 3), (1, 1), (1, 1), (2, 3, 6, 10))], ids=str)
+@pytest.mark.parametrize("strides", [1, 2])
+def test_blocks_of_the_gradient_of_max_pooling(case, strides, gpu, device_session):
+    """An item that computes several pixels adds up what one for each pixel does, in the same order."""
+    kernel, stride, padding, shape = case
+    y, index = MaxPool2d(kernel, stride, padding).infer(TensorSpec(shape))
+    op = MaxPool2dGrad(shape[2:], kernel, stride, padding)
+    outputs = op.infer(y, index)
+    rng = np.random.default_rng(8)
+    given = [rng.standard_normal(y.shape, np.float32), rng.integers(0, kernel[0] * kernel[1], y.shape, np.uint8)]
+    (lowering,) = op.lowerings
+
+    def run(config):
+        offer = lowering.offer(op, (y, index), outputs, gpu, config={"GROUP": 64, "CHUNK": 2} | config, forced=True)
+        return run_offer(op, offer, given, (y, index), outputs, device_session)[0]
+
+    together = run({"STRIDES": strides})
+    np.testing.assert_array_equal(together, run({"STRIDES": 0}))
+    check_close(together, op.reference(*given)[0], TOLERANCE, str(case))
