@@ -47,6 +47,9 @@ def tile(p, target, a_lies, b_lies):
 #: multiply-adds that take as long as packing an element, seen on a Zen 3
 PACKING = 12
 
+#: the deepest panel of B that may be read from the second cache for each block of A, if A lies there, too
+MOST_DEEP = 1024
+
 @functools.cache
 def few_tiles(m, n, rows, deep, kept, packs_a, units, room):
     """(MC, NC) for a product m x n that has few tiles: equal shares for ``units`` cores, and little packed more than once. None if
@@ -99,7 +102,9 @@ def choose(p, target):
     # panels that fit, and enough tiles that every core gets some
     few = None
     if target.vector_width < 16 and p.batch == p.splits == 1 and not busy() and not b_lies:
-        deep, packs_a = even(p.K, config["KC"], 8), not (p.a.straight or a_lies)       # panels of equal depth
+        packs_a = not (p.a.straight or a_lies)
+        # one panel, whose sums stay in registers, or panels of equal depth
+        deep = p.K if not packs_a and p.K <= MOST_DEEP else even(p.K, config["KC"], 8)
         few = few_tiles(p.M, p.N, rows, deep, deep * config["MB"] * packs_a, packs_a, target.compute_units, target.local_memory // 4)
         if few:
             config |= {"MC": few[0], "NC": few[1], "KC": deep}
@@ -237,18 +242,27 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             if (n0 == 0)
 % if p.a.straight:
                 for (int i = from; i < from + rows; ++i) {
-                    float part = 0.0f;
-                    for (int j = 0; j < kc; ++j) part += a[Ao[i] + k0 + j];
-                    sums[i] += part;
+                    __global const float* row = a + Ao[i] + k0;
+                    float part[16];             // additions wait for each other, so several sums, which are joined
+                    for (int l = 0; l < 16; ++l) part[l] = 0.0f;
+                    int j = 0;
+                    for (; j + 16 <= kc; j += 16)
+                        for (int l = 0; l < 16; ++l) part[l] += row[j + l];
+                    for (; j < kc; ++j) part[0] += row[j];
+                    for (int l = 0; l < 16; ++l) sums[i] += part[l];
                 }
 % else:
                 for (int block = 0; block < rows; block += ${MR}) {
                     __local const float* packed = Ap + block * ${t.KC};
-                    float part[${MR}];
-                    for (int i = 0; i < ${MR}; ++i) part[i] = 0.0f;
-                    for (int j = 0; j < kc; ++j)
+                    float part[${4 * MR}];
+                    for (int i = 0; i < ${4 * MR}; ++i) part[i] = 0.0f;
+                    int j = 0;
+                    for (; j + 4 <= kc; j += 4)
+                        for (int i = 0; i < ${4 * MR}; ++i) part[i] += packed[j * ${MR} + i];
+                    for (; j < kc; ++j)
                         for (int i = 0; i < ${MR}; ++i) part[i] += packed[j * ${MR} + i];
-                    for (int i = 0; i < ${MR}; ++i) sums[from + block + i] += part[i];
+                    for (int i = 0; i < ${MR}; ++i)
+                        sums[from + block + i] += ${" + ".join(f"part[{n * MR} + i]" for n in range(4))};
                 }
 % endif
 % endif

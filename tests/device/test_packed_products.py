@@ -64,7 +64,8 @@ def test_small_products_are_cut_so_that_little_is_packed_twice():
         return kernel.t
 
     assert tile("NT", 128, 512, 784).MC == 132, "all rows in a tile: nothing of B is packed twice"
-    assert tile("NT", 128, 512, 784).KC == 264, "three panels of equal depth"
+    assert tile("NT", 128, 512, 784).KC == 784, "one panel, whose sums stay in registers"
+    assert tile("NT", 128, 512, 1536).KC == 256, "too deep for that: panels of equal depth"
     assert tile("TN", 512, 784, 128).NC == 400, "A is packed, too: tiles are large"
     small = packed(*specs("NT", 128, 512, 784), replace(target, local_memory=32 << 10)).launches[-1].kernel
     assert 4 * small.t.KC * small.t.NC <= 32 << 10
