@@ -20,6 +20,8 @@ from bench.cases import Case
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = [sys.executable, "-m", "bench.worker"]
+#: seconds of runs before a turn that do not count: an idle CPU takes some 0.03 s to be as fast as before
+WARM_UP = 0.05
 
 
 class Unable(Exception):
@@ -64,11 +66,13 @@ class Local:
         return np.asarray(self._ready[handle].output(output), np.float64).reshape(-1)[indices]
 
     def time(self, handle: int, repeats: int) -> float:
-        """Seconds per run: synchronised wall clock around ``repeats`` of them, after one that does not count if they are many."""
+        """Seconds per run: synchronised wall clock around ``repeats`` of them, after some that do not count if they are many."""
         ready = self._ready[handle]
-        if repeats > 1:
-            ready.run()
+        warm = time.perf_counter() + WARM_UP
         ready.sync()
+        while repeats > 1 and time.perf_counter() < warm:
+            ready.run()
+            ready.sync()
         start = time.perf_counter()
         for _ in range(repeats):
             ready.run()
