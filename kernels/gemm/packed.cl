@@ -1,149 +1,7 @@
 <%!
-import functools
-import math
-from types import SimpleNamespace
-
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.packed import across, choose, depth, lie_packed, local_bytes, panel_kinds, registers
 from clnn.codegen.views import innermost, one_run
-
-def large(target):
-    """Whether cores have 32 wide registers and a second cache of 2 MiB, which PoCL tells as local memory; others have 1 MiB."""
-    return target.vector_width >= 16 and target.local_memory >= 2 << 20
-
-#: what an element takes in blocks of so many vectors: wider ones load fewer elements of A for as many multiply-adds
-SLOWER = {3: 1.0, 2: 1.03, 1: 1.2}
-
-def block(p, target):
-    """Rows and vectors of 16 columns of a register block: what fits the registers and pads C least."""
-    if target.vector_width < 16:
-        return 6, 1
-    rows = min((4, 6, 8), key=lambda rows: -(-p.M // rows) * rows * (1 + 0.5 / rows))               # 12 spill on some CPUs
-    def cost(vectors):
-        """What the columns take, the last panel as narrow as what is left."""
-        whole, rest = divmod(-(-p.N // 16), vectors)
-        return whole * vectors * SLOWER[vectors] + rest * SLOWER.get(rest, 0)
-    return rows, min(sorted(SLOWER), key=cost)
-
-def even(extent, most, unit):
-    """The least multiple of ``unit`` that cuts ``extent`` into as many pieces as pieces of ``most`` would."""
-    pieces = max(1, round(extent / most))
-    return -(-(-(-extent // pieces)) // unit) * unit
-
-def tall(p):
-    """Whether A has many long rows that are read along memory: then B is packed once, for all of them."""
-    return p.a.straight and min(p.M, p.K) >= 1024
-
-def tile(p, target, a_lies, b_lies):
-    """Most rows and columns of a tile and rows of A at a time. B is packed anew for each tile of rows; A for each of columns, unless
-    it is read where it lies: then little is lost with few columns, and the cache has room for more rows."""
-    if large(target):
-        return (2048, 128, 8) if tall(p) else (1024, 256, 48)
-    if target.vector_width >= 16:
-        return 256, 256, 64
-    if b_lies:
-        return 384, 64, 48
-    return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
-
-#: multiply-adds that take as long as packing an element, seen on a Zen 3
-PACKING = 12
-
-#: the deepest panel of B that may be read from the second cache for each block of A, if A lies there, too
-MOST_DEEP = 1024
-
-@functools.cache
-def few_tiles(m, n, rows, deep, kept, packs_a, units, room):
-    """(MC, NC) for a product m x n that has few tiles: equal shares for ``units`` cores, and little packed more than once. None if
-    no tile fits into ``room`` floats with a panel of B and ``kept`` of A."""
-    best, least = None, (True, math.inf, 0)
-    for most_m in {even(m, -(-m // pieces), rows) for pieces in range(1, 9)}:
-        for most_n in {even(n, -(-n // pieces), 16) for pieces in range(1, 17)}:
-            tiles = -(-m // most_m) * -(-n // most_n)
-            packing = PACKING * (most_n + (most_m if packs_a else 0))
-            cost = tiles < 2 * units, -(-tiles // units) * (most_m * most_n + packing), -tiles
-            if cost < least and most_m * most_n + deep * most_n + kept <= room:
-                best, least = (most_m, most_n), cost
-    return best
-
-def panel_depth(p, target, width, b_lies):
-    """Depth of the panels."""
-    if width == 16 and b_lies:          # one of B stays in the first cache
-        return 512
-    if shallow(p, target) or not large(target):
-        return 256
-    if not tall(p):
-        return 512
-    return p.K if p.K <= 2048 else 1024     # one panel, if it leaves the second cache room for A: then C is written once
-
-def shallow(p, target):
-    """Whether storing C is most of the work, and three vectors fit the registers and C."""
-    return p.K <= 32 and p.N % 48 == 0 and target.vector_width >= 16
-
-def choose(p, target):
-    rows, vectors = (8, 3) if shallow(p, target) else block(p, target)
-    width = 16 * vectors
-    a_lies, b_lies = packed(p, SimpleNamespace(MR=rows, NV=vectors))
-    unit = width if b_lies else 16
-    most_rows, most_columns, at_once = (480, 192, 64) if shallow(p, target) else tile(p, target, a_lies, b_lies)
-    whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)      # C is cut no further: its rows, or K, are cut already
-    config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows,
-              "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, unit)}
-    def tiles():
-        return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
-    def halve(name, unit):
-        config[name] = -(-config[name] // (2 * unit)) * unit
-    def busy():
-        """Whether every core gets many tiles, or as many large ones as every other."""
-        share, rest = divmod(tiles(), target.compute_units)
-        return share >= 8 or (large(target) and share >= 2 and not rest)
-    def needed():
-        """Bytes with room for sums, which are kept where a caller asks for shallower panels."""
-        t = SimpleNamespace(**config)
-        return local_bytes(p, t) + (0 if tall(p) or depth(p, t) > t.KC else 4 * t.MC * t.NC)
-    # panels that fit, and enough tiles that every core gets some
-    few = None
-    if target.vector_width < 16 and p.batch == p.splits == 1 and not busy() and not b_lies:
-        packs_a = not (p.a.straight or a_lies)
-        # one panel, whose sums stay in registers, or panels of equal depth
-        deep = p.K if not packs_a and p.K <= MOST_DEEP else even(p.K, config["KC"], 8)
-        few = few_tiles(p.M, p.N, rows, deep, deep * config["MB"] * packs_a, packs_a, target.compute_units, target.local_memory // 4)
-        if few:
-            config |= {"MC": few[0], "NC": few[1], "KC": deep}
-    while not busy() and config["MC"] > 128 and not whole and not few:
-        halve("MC", rows)
-    while tiles() < 2 * target.compute_units and config["NC"] > width:
-        halve("NC", unit)
-    for name, step, least in (("KC", 1, 64), ("MC", rows, 8 * rows), ("NC", unit, width)):
-        while needed() > target.local_memory and config[name] > least:
-            halve(name, step)
-    return config
-
-def local_bytes(p, t):
-    a_lies, b_lies = packed(p, t)
-    sums = 0 if depth(p, t) <= t.KC else t.MC * t.NC
-    return 4 * ((0 if p.a.straight or a_lies else t.KC * min(t.MB, t.MC)) + (0 if b_lies else t.KC * across(t)) + sums + 16)
-
-def panel_kinds(p, t):
-    """Vectors of the panels that there are, most first: the last panel of a tile is as narrow as what is left."""
-    columns = {t.NC if p.N > t.NC else 0, (p.N - 1) % t.NC + 1} - {0}
-    width = 16 * t.NV
-    return sorted({t.NV for n in columns if n >= width} | {-(-(n % width) // 16) for n in columns if n % width}, reverse=True)
-
-def across(t):
-    """Columns of the panels of a tile, as they lie in memory."""
-    return -(-t.NC // (16 * t.NV)) * 16 * t.NV
-
-def depth(p, t):
-    """Depth of one part of K: whole panels."""
-    return -(-(-(-p.K // t.KC)) // p.splits) * t.KC
-
-def packed(p, t):
-    """Whether A and B lie in panels already."""
-    return p.a.transposed.in_panels(t.MR), p.b.in_panels(16 * t.NV)
-
-def registers(p, t, target):
-    """Accumulators, a row of B and one element of A: 32 registers of 16 floats, or 16 of 8."""
-    vectors = t.NV * 16 // max(min(target.vector_width, 16), 8)
-    return (t.MR + 1) * vectors + 1 <= 2 * max(min(target.vector_width, 16), 8)
 
 KERNEL = Kernel(
     summary="C = A B on CPUs: each item packs panels of A and B, unless they lie so, and multiplies them in register blocks.",
@@ -161,7 +19,7 @@ KERNEL = Kernel(
               Tunable("KC", (64, 128, 256, 384, 512, 1024, 2048), 256, 7, "depth of the packed panels")),
     constraints=(Constraint(lambda p, t, target: t.MC % t.MR == 0, "MC must be a multiple of the rows of a register block"),
                  Constraint(lambda p, t, target: t.MB % t.MR == 0, "MB must be a multiple of the rows of a register block"),
-                 Constraint(lambda p, t, target: t.NC % (16 * t.NV if packed(p, t)[1] else 16) == 0,
+                 Constraint(lambda p, t, target: t.NC % (16 * t.NV if lie_packed(p, t)[1] else 16) == 0,
                             "NC must be a multiple of the panels' columns where B lies in panels, else of 16"),
                  Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
@@ -179,7 +37,7 @@ KERNEL = Kernel(
 part, several = depth(p, t), depth(p, t) > t.KC
 batch = "z" if p.splits > 1 else "g"
 MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
-a_lies, b_lies = packed(p, t)
+a_lies, b_lies = lie_packed(p, t)
 last = innermost(p.c.cols)
 kinds = panel_kinds(p, t)
 ahead = needed_ahead("c", "ct") if p.prefetch and last.extent >= 16 and p.c.window is None else []
