@@ -177,6 +177,20 @@ def lie_packed(p: SimpleNamespace, t: SimpleNamespace) -> tuple[bool, bool]:
     return p.a.transposed.in_panels(t.MR), p.b.in_panels(16 * t.NV)
 
 
+def grid(p: SimpleNamespace, t: SimpleNamespace) -> tuple[int, int, int]:
+    """Tiles along N, along M, and of all products."""
+    return -(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits
+
+
+def draws(p: SimpleNamespace, t: SimpleNamespace) -> bool:
+    """Whether each core draws one tile after the other.
+
+    PoCL gives half of what is left to whoever asks, at once, and would wait in the end for cores that are slower, by themselves
+    or as their other thread is busy.
+    """
+    return 1 < p.cores < math.prod(grid(p, t))
+
+
 def registers(p: SimpleNamespace, t: SimpleNamespace, target: Target) -> bool:
     """Accumulators, a row of B and one element of A: 32 registers of 16 floats, or 16 of 8."""
     vectors = t.NV * 16 // max(min(target.vector_width, 16), 8)

@@ -265,17 +265,18 @@ def launch_gemm(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
     if kind == "packed":
+        problem["cores"] = context.target.compute_units
         problem["prefetch"] = context.target.has("prefetch")
         config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
+    board = {"board": context.board(2)} if kind == "packed" else {}
     if splits == 1:
-        context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums}, config)
+        context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums, **board}, config)
         return
     problem["c"] = matrix(m, n, n, 1, m * n)
     part = context.scratch((gemm.batch * splits, m, n))
     part_sum = {} if row_sum is None else {"part_sum": context.scratch((gemm.batch * splits, m))}
-    context.launch(
-        f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": part, **({"row_sum": part_sum["part_sum"]} if sums else {})}, config
-    )
+    context.launch(f"gemm/{kind}", problem, {"a": a, "b": b},
+                   {"c": part, **({"row_sum": part_sum["part_sum"]} if sums else {}), **board}, config)
     context.launch(
         "gemm/join",
         {"M": m, "N": n, "batch": gemm.batch, "splits": splits, "c": gemm.c},

@@ -1,16 +1,18 @@
 <%!
+import math
+
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.packed import across, choose, depth, lie_packed, local_bytes, panel_kinds, registers
+from clnn.codegen.packed import across, choose, depth, draws, grid, lie_packed, local_bytes, panel_kinds, registers
 from clnn.codegen.views import innermost, one_run
 
 KERNEL = Kernel(
     summary="C = A B on CPUs: each item packs panels of A and B, unless they lie so, and multiplies them in register blocks.",
     reads=("a", "b"),
-    stores=("c", "row_sum"),
+    stores=("c", "row_sum", "board"),
     problem={"M": "rows of C", "N": "columns of C", "K": "columns of A", "batch": "independent products",
              "splits": "parts of K that become separate partial products", "a": "View M x K", "b": "View K x N",
              "c": "View M x N; with splits > 1 of the partial products, one batch entry each",
-             "prefetch": "whether the compiler can ask the cache for a line (a feature of the target)"},
+             "cores": "of the device", "prefetch": "whether the compiler can ask the cache for a line (a feature of the target)"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 5, "rows of a register block"),
               Tunable("NV", (1, 2, 3), 1, 1, "vectors of 16 columns of a register block"),
               Tunable("MC", (6, 8, 12, 24, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048), 96, 15, "rows of an item's tile"),
@@ -23,9 +25,10 @@ KERNEL = Kernel(
                             "NC must be a multiple of the panels' columns where B lies in panels, else of 16"),
                  Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
-    global_size=lambda p, t: (-(-p.N // t.NC), -(-p.M // t.MC), p.batch * p.splits),
+    global_size=lambda p, t: (p.cores, 1, 1) if draws(p, t) else grid(p, t),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=local_bytes,
+    tiles=lambda p, t: math.prod(grid(p, t)),
     seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "MB": mb, "NC": nc, "KC": kc} for mr, nv, mc, mb, nc, kc in (
         (8, 2, 256, 64, 256, 256), (8, 2, 128, 64, 256, 256), (8, 2, 512, 96, 128, 256), (8, 2, 128, 128, 128, 512), (12, 2, 96, 96, 256, 256),
         (12, 2, 192, 96, 256, 256), (8, 3, 128, 64, 192, 256), (6, 1, 384, 96, 128, 256), (6, 1, 192, 48, 256, 256), (6, 1, 96, 48, 256, 256),
@@ -40,6 +43,10 @@ MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 a_lies, b_lies = lie_packed(p, t)
 last = innermost(p.c.cols)
 kinds = panel_kinds(p, t)
+across_n, down_m, _ = grid(p, t)
+tiles = math.prod(grid(p, t))
+place = ((f"tile % {across_n}", f"tile / {across_n} % {down_m}", f"tile / {across_n * down_m}") if draws(p, t)
+         else ("get_group_id(0)", "get_group_id(1)", "get_group_id(2)"))
 ahead = needed_ahead("c", "ct") if p.prefetch and last.extent >= 16 and p.c.window is None else []
 %>
 ${panels.functions()}
@@ -59,8 +66,14 @@ ${signature}
     __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the panels but the last
 % endif
     float done[${MR * NR}] __attribute__((aligned(64)));                    // [MR][NR], a finished block of C
-    const int m0 = get_group_id(1) * ${t.MC}, n0 = get_group_id(0) * ${t.NC};
-    const int z = get_group_id(2), g = z / ${p.splits};
+% if draws(p, t):
+    volatile __global int* const board = (volatile __global int*)board_out0;       // tiles that were drawn, cores that are done
+    for (;;) {
+    const int tile = atomic_inc(board);
+    if (tile >= ${tiles}) break;
+% endif
+    const int m0 = ${place[1]} * ${t.MC}, n0 = ${place[0]} * ${t.NC};
+    const int z = ${place[2]}, g = z / ${p.splits};
     const int mc = ${p.M} - m0 < ${t.MC} ? ${p.M} - m0 : ${t.MC};
     const int nc = ${p.N} - n0 < ${t.NC} ? ${p.N} - n0 : ${t.NC};
     const int k_first = z % ${p.splits} * ${part};
@@ -158,6 +171,10 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             const int m = m0 + i;
             ${store("row_sum", f"{batch} * {p.M} + m", "sums[i]")}
         }
+% endif
+% if draws(p, t):
+    }
+    if (atomic_inc(board + 1) == ${p.cores - 1}) board[0] = board[1] = 0;       // nobody will draw any more
 % endif
 }
 

@@ -12,8 +12,10 @@ from clnn.codegen.expr import arg
 from clnn.codegen.store import Store
 from clnn.codegen.template import declaration, render
 from clnn.config import config
-from clnn.ir import TensorSpec
+from clnn.ir import Graph, TensorSpec
 from clnn.ops import Matmul
+from clnn.plan import make_plan
+from clnn.runtime.executable import Executable
 from clnn.target import GENERIC_CPU
 
 
@@ -69,6 +71,38 @@ def test_small_products_are_cut_so_that_little_is_packed_twice():
     assert tile("TN", 512, 784, 128).NC == 400, "A is packed, too: tiles are large"
     small = packed(*specs("NT", 128, 512, 784), replace(target, local_memory=32 << 10)).launches[-1].kernel
     assert 4 * small.t.KC * small.t.NC <= 32 << 10
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_cores_draw_tiles_anew_in_each_run(cores, device_session):
+    """Every tile is drawn once, and the board is all zeros again; on a device of other cores, too."""
+    op, inputs = specs("NN", 50, 70, 30)
+    offer = packed(op, inputs, replace(device_session.target, compute_units=cores), MC=12, MB=12, NC=16)
+    kernel = offer.launches[-1].kernel
+    assert kernel.global_size == ((cores, 1, 1) if cores > 1 else (5, 5, 1))
+    assert ("atomic_inc" in render(kernel)[1]) == (cores > 1)
+    graph = Graph()
+    values = [graph.input(spec, f"x{i}") for i, spec in enumerate(inputs)]
+    node = graph.append(op, values, op.infer(*inputs))
+    node.offer, node.lowering, graph.outputs = offer, "packed", list(node.outputs)
+    executable = Executable(make_plan(graph, device_session.target), device_session)
+    (board,) = (location for launch in executable.plan.launches for location in launch.arguments if location.kind == "board")
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        arrays = [rng.standard_normal(spec.shape).astype(np.float32) for spec in inputs]
+        for value, array in zip(values, arrays, strict=True):
+            executable.write(value.name, array)
+        executable.run()
+        expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
+        assert np.abs(executable.read(node.outputs[0]) - expected).max() < 1e-4
+        left = np.ones(board.nbytes // 4, np.int32)
+        device_session.download(executable.buffer(board), left)
+        assert not left.any()
+
+
+def test_few_tiles_are_not_drawn():
+    op, inputs = specs("NN", 12, 16, 30)
+    assert "atomic_inc" not in render(packed(op, inputs, GENERIC_CPU).launches[-1].kernel)[1]
 
 
 @pytest.mark.parametrize("knows", [True, False])
