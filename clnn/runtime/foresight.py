@@ -18,7 +18,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ..config import config
-from ..errors import BuildError
 from ..files import replacing
 
 #: files that are kept, the newest
@@ -36,41 +35,44 @@ class Foresight:
     def __init__(self, build: Callable[[str], object], facts: str):
         self._build, self._facts = build, facts
         self._guess: list[str] = []
+        self._wanted: list[str] | None = None       # on the present occasion, if there is one
         self._met: set[int] = set()         # hashes of the texts that were wanted so far: their programs are there
         self._coming: dict[str, Future] = {}
         self._pool: ThreadPoolExecutor | None = None
 
     def begin(self, occasion: str) -> None:
         """Start to build what was built on the same occasion."""
-        self._guess = self._recall(occasion)
+        self._guess, self._wanted = self._recall(occasion), []
         if new := [source for source in self._guess if hash(source) not in self._met]:
             self._pool = ThreadPoolExecutor(os.cpu_count())
             self._coming = {source: self._pool.submit(self._build, source) for source in new}
 
-    def take(self, source: str):
-        """The program of a text, waited for if it is on its way; None if nobody has begun it, or it does not build."""
+    def build(self, source: str):
+        """The program of a text, waited for if it is on its way.
+
+        Raises:
+            BuildError: if it does not build.
+        """
         self._met.add(hash(source))
         coming = self._coming.pop(source, None)
-        if coming is None:
-            return None
-        try:
-            return coming.result()
-        except BuildError:
-            return None
+        program = self._build(source) if coming is None else coming.result()
+        if self._wanted is not None:
+            self._wanted.append(source)
+        return program
 
-    def end(self, occasion: str, sources: list[str]) -> None:
-        """Drop what was not taken, and remember what was built. Where nothing can be written, nothing will be foreseen."""
+    def end(self, occasion: str) -> None:
+        """Drop what was not wanted, and remember what was. Where nothing can be written, nothing will be foreseen."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool, self._coming = None, {}
-        if sources and set(sources) != set(self._guess):      # threads end in any order
+        if self._wanted and set(self._wanted) != set(self._guess):      # threads end in any order
             with contextlib.suppress(OSError):
                 path = self._path(occasion)
                 with replacing(path, "wb") as file:
-                    file.write(zlib.compress(json.dumps(sources).encode(), 1))
+                    file.write(zlib.compress(json.dumps(self._wanted).encode(), 1))
                 for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
                     old.unlink()
-        self._guess = []
+        self._guess, self._wanted = [], None
 
     def _recall(self, occasion: str) -> list[str]:
         try:

@@ -78,7 +78,6 @@ class Programs:
         self._built: set[KernelSpec] = set()
         facts = repr([device.version for device in context.devices])
         self._foresight = Foresight(functools.partial(build_source, context), facts)
-        self._sources: list[str] = []       # of the programs that were built on the present occasion
         #: names of the kernels that have run: drivers may leave the last stage of compiling to the first launch
         self.launched: set[str] = set()
 
@@ -112,13 +111,11 @@ class Programs:
     @contextlib.contextmanager
     def foreseen(self, occasion: str) -> Iterator[None]:
         """Inside the block, what was built on the same occasion before is built ahead, beside what else happens there."""
-        self._sources = []
         self._foresight.begin(occasion)
         try:
             yield
         finally:
-            self._foresight.end(occasion, self._sources)
-            self._sources = []
+            self._foresight.end(occasion)
 
     def _parts(self, specs: list[KernelSpec], size: int) -> Iterator[Part]:
         """The kernels that are not built yet, rendered, so many for a program."""
@@ -141,10 +138,7 @@ class Programs:
         """The program of each kernel."""
         source = "\n\n".join(text for _, text in part.values())
         try:
-            if (program := self._foresight.take(source)) is None:
-                program = build_source(self._context, source)
-            self._sources.append(source)
-            return dict.fromkeys(part, program)
+            return dict.fromkeys(part, self._foresight.build(source))
         except BuildError:
             for spec, text in part.values():  # which one was it?
                 try:

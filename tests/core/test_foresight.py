@@ -35,74 +35,92 @@ def foresight(facts="a device"):
     return Foresight(compiler, facts), compiler
 
 
+def build(foreseeing, occasion, *sources):
+    """The programs that a model needs, in one go."""
+    foreseeing.begin(occasion)
+    made = [foreseeing.build(source) for source in sources]
+    foreseeing.end(occasion)
+    return made
+
+
 def test_what_was_built_is_built_ahead_on_the_same_occasion():
-    first, _ = foresight()
-    first.begin("a model")
-    assert first.take("one") is None
-    first.end("a model", ["one", "two"])
+    build(foresight()[0], "a model", "one", "two")
     second, compiler = foresight()
     second.begin("a model")
-    assert second.take("two") == "program of two" and second.take("one") == "program of one"
-    assert second.take("one") is None, "a program is taken once"
+    assert second.build("two") == "program of two" and second.build("one") == "program of one"
     assert sorted(compiler.built) == ["one", "two"]
+    assert second.build("one") == "program of one" and len(compiler.built) == 3, "a program is taken once"
 
 
 @pytest.mark.parametrize("facts, occasion", [("a device", "another model"), ("another device", "a model")])
 def test_other_occasions_foresee_nothing(facts, occasion):
-    foresight()[0].end("a model", ["one"])
+    build(foresight()[0], "a model", "one")
     other, compiler = foresight(facts)
     other.begin(occasion)
-    assert other.take("one") is None and not compiler.built
+    other.end(occasion)
+    assert not compiler.built
 
 
 def test_what_is_there_is_not_built_again():
     """A model that is compiled twice in one process has its programs."""
     first, compiler = foresight()
-    first.begin("a model")
-    first.take("one")
-    first.end("a model", ["one"])
-    first.begin("a model")
-    first.end("a model", [])
-    assert not compiler.built
+    build(first, "a model", "one")
+    build(first, "a model")
+    assert compiler.built == ["one"]
     second, compiler = foresight()
-    second.begin("a model")
-    assert second.take("one")
-    second.end("a model", ["one"])
-    second.begin("a model")
-    second.end("a model", [])
+    build(second, "a model", "one")
+    build(second, "a model")
     assert compiler.built == ["one"]
 
 
 def test_a_wrong_guess_is_replaced(folder):
-    foresight()[0].end("a model", ["one", "two"])
-    second, _ = foresight()
-    second.begin("a model")
-    assert second.take("three") is None
-    second.end("a model", ["three"])
+    build(foresight()[0], "a model", "one", "two")
+    assert build(foresight()[0], "a model", "three") == ["program of three"]
     third, compiler = foresight()
-    third.begin("a model")
-    assert third.take("three") and compiler.built == ["three"]
+    build(third, "a model", "three")
+    assert compiler.built == ["three"]
 
 
 def test_a_right_guess_is_not_written_again(folder):
-    foresight()[0].end("a model", ["one"])
+    build(foresight()[0], "a model", "one")
     path, = folder.iterdir()
     before = path.stat().st_mtime_ns, path.stat().st_ino
-    second, _ = foresight()
-    second.begin("a model")
-    second.end("a model", ["one"])
+    build(foresight()[0], "a model", "one")
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
 
 
-def test_what_does_not_build_ahead_is_left_to_whoever_wants_it():
-    foresight()[0].end("a model", ["broken", "one"])
-    second, _ = foresight()
+def test_what_does_not_build_is_an_error_for_whoever_wants_it_and_not_remembered(folder):
+    first, _ = foresight()
+    first.begin("a model")
+    with pytest.raises(BuildError, match="does not build"):
+        first.build("broken")
+    first.build("one")
+    first.end("a model")
+    second, compiler = foresight()
+    build(second, "a model", "one")
+    assert compiler.built == ["one"]
+
+
+def test_what_does_not_build_ahead_is_an_error_for_whoever_wants_it():
+    build(foresight()[0], "a model", "once fine", "one")
+    second = Foresight(lambda source: Compiler()(source.replace("once fine", "broken")), "a device")
     second.begin("a model")
-    assert second.take("broken") is None and second.take("one")
+    with pytest.raises(BuildError, match="does not build"):
+        second.build("once fine")
+    assert second.build("one")
 
 
-def test_what_nobody_took_is_dropped():
-    foresight()[0].end("a model", [f"text {i}" for i in range(50)])
+def test_nothing_is_remembered_outside_an_occasion(folder):
+    first, _ = foresight()
+    first.build("one")
+    build(first, "a model", "two")
+    second, compiler = foresight()
+    build(second, "a model", "two")
+    assert compiler.built == ["two"]
+
+
+def test_what_nobody_wanted_is_dropped():
+    build(foresight()[0], "a model", *(f"text {i}" for i in range(50)))
     entered, leave, built = threading.Event(), threading.Event(), []
 
     def slow(source):
@@ -113,37 +131,35 @@ def test_what_nobody_took_is_dropped():
     second = Foresight(slow, "a device")
     second.begin("a model")
     assert entered.wait(10)
-    second.end("a model", [])
+    second.end("a model")
     leave.set()
-    assert second.take("text 49") is None and len(built) < 50
+    second.build("text 49")
+    assert built.count("text 49") == 1 and len(built) < 50
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x78\x9c\x03\x00\x00\x00\x00\x01"])
 def test_a_damaged_file_foresees_nothing(folder, content):
-    foresight()[0].end("a model", ["one"])
+    build(foresight()[0], "a model", "one")
     path, = folder.iterdir()
     path.write_bytes(content)
     second, compiler = foresight()
     second.begin("a model")
-    second.end("a model", ["one"])
     assert not compiler.built
+    second.build("one")
+    second.end("a model")
     third, compiler = foresight()
     third.begin("a model")
-    assert third.take("one")
+    assert third.build("one") and compiler.built == ["one"]
 
 
 def test_a_folder_that_cannot_be_written(folder):
     folder.write_text("in the way")
-    first, compiler = foresight()
-    first.begin("a model")
-    first.end("a model", ["one"])
-    first.begin("a model")
-    assert first.take("one") is None and not compiler.built
+    first, _ = foresight()
+    assert build(first, "a model", "one") == build(first, "a model", "one") == ["program of one"]
 
 
 def test_the_oldest_files_go(folder):
     first, _ = foresight()
     for i in range(KEPT + 5):
-        first.begin(f"model {i}")
-        first.end(f"model {i}", ["one"])
+        build(first, f"model {i}", "one")
     assert len(list(folder.iterdir())) == KEPT
