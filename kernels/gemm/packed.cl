@@ -174,7 +174,10 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 % if draws(p, t):
     }
-    if (atomic_inc(board + 1) == ${p.cores - 1}) board[0] = board[1] = 0;       // nobody will draw any more
+    if (atomic_inc(board + 1) == ${p.cores - 1}) {       // nobody will draw any more
+        atomic_xchg(board, 0);
+        atomic_xchg(board + 1, 0);
+    }
 % endif
 }
 
