@@ -22,7 +22,8 @@ the simulator, version 21.10, gives none without cause:
 - No buffer is released: one that takes the number of a released buffer is later reported as uninitialised although a
   kernel wrote it. Of two identical runs of one node in two launches the second is then reported, the first is not;
   neither is if all buffers are kept.
-- Programs are built one after the other: two threads in its compiler fail at random or wait for each other for ever.
+- All happens in one thread: two in its compiler fail at random or wait for each other for ever, and it crashes where a thread
+  other than the first sends data.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -60,13 +62,29 @@ def prepare() -> None:
     os.environ.update(SETTINGS, OCLGRIND_LOG=name, CLNN_CACHE=tempfile.mkdtemp(prefix="clnn-"))
 
 
+class Here(Executor):
+    """In the place of threads."""
+
+    def __init__(self, workers: int | None = None):
+        pass
+
+    def submit(self, function, /, *arguments) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def start() -> None:
     """A session of the simulator for each kind of machine."""
     from clnn.plan import plan
-    from clnn.runtime import Executable, Session, select_device, session
+    from clnn.runtime import Executable, Session, executable, foresight, program, select_device, session
 
     plan.MOST_OF_MEMORY = 0     # slots are as large as their largest tensor
-    os.cpu_count = lambda: 1    # so many threads build
+    for module in (executable, foresight, program):
+        module.ThreadPoolExecutor = Here
     allocate = Session.allocate
 
     def kept(*arguments):
