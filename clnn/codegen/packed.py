@@ -114,7 +114,7 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
               "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, unit)}
 
     def tiles():
-        return -(-p.M // config["MC"]) * -(-p.N // config["NC"]) * p.batch * p.splits
+        return math.prod(grid(p, SimpleNamespace(**config)))
 
     def halve(name, unit):
         config[name] = -(-config[name] // (2 * unit)) * unit

@@ -264,11 +264,12 @@ def launch_gemm(
     problem["splits"] = splits = context.choice(
         f"splits{label}", splits, tuple(s for s in SPLITS if s == 1 or k // s >= 16)
     )
+    board = {}
     if kind == "packed":
         problem["cores"] = context.target.compute_units
         problem["prefetch"] = context.target.has("prefetch")
         config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
-    board = {"board": context.board(2)} if kind == "packed" else {}
+        board = {"board": context.board(2)}
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums, **board}, config)
         return
