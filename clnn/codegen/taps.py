@@ -1,8 +1,11 @@
-"""Which pixels a block of results of a depthwise convolution looks at, along one axis, forwards and backwards."""
+"""Which pixels a block of results of a depthwise convolution, or of pooling, looks at, forwards and backwards."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+from .channels import component
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,55 @@ def chunks(taps: Taps, steps: tuple[int, ...]) -> tuple[Chunk, ...]:
         wanted = [at for at in taps.needed if at // width == place]
         found += [Chunk(place * width, width)] if len(wanted) > 1 else [Chunk(wanted[0], 1)]
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What block (i, j) looks at in a plane whose rows are contiguous, as C text: every pixel is read once, by the widest reads.
+
+    A pixel is named by the number of its row among those needed, and its column from the block's place.
+    """
+
+    down: Taps
+    across: Taps
+
+    @cached_property
+    def chunks(self) -> tuple[Chunk, ...]:
+        return chunks(self.across, (self.down.pixels * self.across.pixels, self.across.pixels))
+
+    def checks(self) -> list[str]:
+        """Declares on<row> and at<chunk>: whether a row, or a chunk, lies on the image; only of those that may not."""
+        down, across = self.down, self.across
+        rows = [f"const bool on{row} = (uint)(i * {down.advance} + {at}) < {down.pixels}u;"
+                for row, at in enumerate(down.needed) if down.leaves(at)]
+        return rows + [f"const bool at{self._name(chunk)} = (uint)(j * {across.advance} + {chunk.first}) < {across.pixels}u;"
+                       for chunk in self.chunks if across.leaves(chunk.first, chunk.width)]
+
+    def inside(self, row: int, col: int) -> str:
+        """C text for whether a pixel is on the image; empty where it always is."""
+        chunk = self._chunk(col)
+        return " & ".join([f"on{row}"] * self.down.leaves(self.down.needed[row])
+                          + [f"at{self._name(chunk)}"] * self.across.leaves(chunk.first, chunk.width))
+
+    def loads(self, name: str, place: str, kind: str, outside: str) -> list[str]:
+        """Declares the pixels of all rows; ``place`` is where the block's is, and ``outside`` what is not on the image."""
+        lines = []
+        for row, at in enumerate(self.down.needed):
+            for chunk in self.chunks:
+                vector = kind if chunk.width == 1 else f"{kind}{chunk.width}"
+                value = f"*(__global const {vector}*)({place} + {at * self.across.pixels + chunk.first})"
+                if guard := self.inside(row, chunk.first):
+                    value = f"{guard} ? {value} : ({vector})({outside})"
+                lines.append(f"const {vector} {name}{row}_{self._name(chunk)} = {value};")
+        return lines
+
+    def pixel(self, name: str, row: int, col: int) -> str:
+        """C text for one of the pixels that were loaded."""
+        chunk = self._chunk(col)
+        return component(f"{name}{row}_{self._name(chunk)}", col - chunk.first, chunk.width)
+
+    def _chunk(self, col: int) -> Chunk:
+        return next(chunk for chunk in self.chunks if chunk.first <= col < chunk.first + chunk.width)
+
+    def _name(self, chunk: Chunk) -> int:
+        return chunk.first + self.across.pixels     # no sign

@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.taps import Taps, chunks
+from clnn.codegen.taps import Patch, Taps
 from clnn.codegen.walk import WALK, choose_walk, row_items, walk_group, walk_items
 
 #: pixels that an item may have in registers
@@ -10,9 +10,9 @@ def taps(axis, windows):
     """What so many neighbouring windows look at along an axis."""
     return Taps(axis.extent, axis.count, axis.size, axis.stride, axis.pad, axis.dilation, False, windows)
 
-def parts(p, windows):
-    """The pixels of a row that they look at, as the widest reads."""
-    return chunks(taps(p.cols, windows), (p.rows.extent * p.cols.extent, p.cols.extent))
+def patch(p, windows):
+    """The pixels under them."""
+    return Patch(taps(p.rows, 1), taps(p.cols, windows))
 
 def runs(p, t):
     """Runs of ACROSS windows, of which the last in a row may be shorter."""
@@ -25,7 +25,7 @@ def may_share(p, windows):
 
 def choose(p, target):
     cost = p.rows.size * p.cols.size
-    if target.is_cpu or p.N < 1 << 18 or not may_share(p, 2) or all(part.width == 1 for part in parts(p, 2)):
+    if target.is_cpu or p.N < 1 << 18 or not may_share(p, 2) or all(chunk.width == 1 for chunk in patch(p, 2).chunks):
         return {"ACROSS": 1, **choose_walk(p.N, target, cost)}
     return {"ACROSS": 2, **choose_walk(p.N // 2, target, cost), "CHUNK": 2 if p.N >= 1 << 20 else 1}
 
@@ -62,34 +62,17 @@ unroll = "#pragma unroll" if R * S <= 25 else ""
 
 def neighbours():
     """Statements for ACROSS windows, from column j * ACROSS on, of row i in plane nc: each pixel is read once."""
-    down, across = taps(p.rows, 1), taps(p.cols, t.ACROSS)
+    pixels = patch(p, t.ACROSS)
+    down, across = pixels.down, pixels.across
     H, W, Q = p.rows.extent, p.cols.extent, p.cols.count
-    held = {w: (part, f"s{w - part.first}") for part in parts(p, t.ACROSS)
-            for w in across.needed if part.first <= w < part.first + part.width}
-    lines = [f"__global const float* here = x + ((index_t)nc * {H * W} + (index_t)i * {down.advance * W} + j * {across.advance});"]
-
-    def inside(r, part):
-        """C text for whether pixels are on the image; empty where they always are."""
-        return " & ".join([f"on{r}"] * down.leaves(down.needed[r]) + [f"at{part.first + W}"] * across.leaves(part.first, part.width))
-
-    def pixel(r, w):
-        part, element = held[w]
-        return f"v{r}_{part.first + W}" + (f".{element}" if part.width > 1 else "")
 
     def largest(name, values):
         """Statement that leaves the largest value in ``name``, and a NaN if there is one."""
         return f"float {name} = {values[0]}; " + " ".join(f"{name} = {v} > {name} || {v} != {v} ? {v} : {name};" for v in values[1:])
 
-    lines += [f"const bool on{r} = (uint)(i * {down.advance} + {h}) < {H}u;" for r, h in enumerate(down.needed) if down.leaves(h)]
-    lines += [f"const bool at{part.first + W} = (uint)(j * {across.advance} + {part.first}) < {W}u;"
-              for part in parts(p, t.ACROSS) if across.leaves(part.first, part.width)]
-    for r, h in enumerate(down.needed):
-        for part in parts(p, t.ACROSS):
-            kind = "float" if part.width == 1 else f"float{part.width}"
-            load, guard = f"*(__global const {kind}*)(here + {h * W + part.first})", inside(r, part)
-            value = f"{guard} ? {load} : ({kind})(-INFINITY)" if guard else load
-            lines.append(f"const {kind} v{r}_{part.first + W} = {value};")
-    lines += [largest(f"column{w + W}", [pixel(r, w) for r in range(R)]) for w in across.needed]
+    lines = [f"__global const float* here = x + ((index_t)nc * {H * W} + (index_t)i * {down.advance * W} + j * {across.advance});"]
+    lines += pixels.checks() + pixels.loads("v", "here", "float", "-INFINITY")
+    lines += [largest(f"column{w + W}", [pixels.pixel("v", r, w) for r in range(R)]) for w in across.needed]
     windows = [[w for k, _, w in across.uses if k == j] for j in range(across.block)]
     lines += [largest(f"best{j}", [f"column{w + W}" for w in window]) for j, window in enumerate(windows)]
     if has("index"):
@@ -98,7 +81,7 @@ def neighbours():
             lines.append(f"int before{j} = 0, searching{j} = 1;")
             for r in range(R):
                 for w in window:
-                    v, guard = pixel(r, w), inside(r, held[w][0])
+                    v, guard = pixels.pixel("v", r, w), pixels.inside(r, w)
                     lines.append(f"searching{j} &= {f'!({guard}) | ' if guard else ''}(({v} != best{j}) & ({v} == {v})); "
                                  f"before{j} += searching{j};")
     lines.append(f"const index_t to = ((index_t)nc * {p.rows.count} + i) * {Q} + j * {across.block};")

@@ -1,6 +1,6 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.taps import Taps, chunks
+from clnn.codegen.taps import Patch, Taps
 from clnn.codegen.walk import WALK, choose_walk, row_items, walk_group, walk_items
 
 #: pixels that an item may compute, and windows that it may have in registers
@@ -61,31 +61,20 @@ unroll = "#pragma unroll" if p.rows.covers * p.cols.covers <= 25 else ""
 def block():
     """Statements for a stride of rows, from row i * stride on, of STRIDES strides of pixels in plane nc: each window is read once."""
     down, across = axes(p, t.STRIDES)
+    windows = Patch(down, across)
     H, W, P, Q = p.rows.extent, p.cols.extent, p.rows.count, p.cols.count
-    parts = chunks(across, (P * Q, Q))
-    held = {v: (part, f"s{v - part.first}") for part in parts for v in across.needed if part.first <= v < part.first + part.width}
-    lines = [f"const index_t from = ((index_t)nc * {P} + i) * {Q} + j * {across.advance};"]
-    lines += [f"const bool on{u + P} = (uint)(i + {u}) < {P}u;" for u in down.needed if down.leaves(u)]
-    lines += [f"const bool at{part.first + Q} = (uint)(j * {across.advance} + {part.first}) < {Q}u;"
-              for part in parts if across.leaves(part.first, part.width)]
-
-    def element(name, u, v):
-        part, component = held[v]
-        return f"{name}{u + P}_{part.first + Q}" + (f".{component}" if part.width > 1 else "")
-
-    for u in down.needed:
-        for part in parts:
-            guard = " & ".join([f"on{u + P}"] * down.leaves(u) + [f"at{part.first + Q}"] * across.leaves(part.first, part.width))
-            for name, source, kind, nothing in (("given", "dy", "float", "0.0f"), ("place", "index", c_types[dtypes["index"]], "0")):
-                kind += "" if part.width == 1 else str(part.width)
-                load = f"*(__global const {kind}*)({source} + from + {u * Q + part.first})"
-                value = f"{guard} ? {load} : ({kind})({nothing})" if guard else load
-                lines.append(f"const {kind} {name}{u + P}_{part.first + Q} = {value};")
+    lines = [f"const index_t from = ((index_t)nc * {P} + i) * {Q} + j * {across.advance};", *windows.checks(),
+             *windows.loads("given", "dy + from", "float", "0.0f"),
+             *windows.loads("place", "index + from", c_types[dtypes["index"]], "0")]
     lines.append(f"const index_t to = ((index_t)nc * {H} + i * {down.block}) * {W} + j * {across.block};")
     for k in range(down.block):
         for l in range(across.block):
-            terms = [f"({element('place', u, v)} == {r * S + s} ? {element('given', u, v)} : 0.0f)"
-                     for n, r, u in down.uses if n == k for m, s, v in across.uses if m == l]
+            terms = []
+            for n, r, u in down.uses:
+                for m, s, v in across.uses:
+                    if (n, m) == (k, l):
+                        given, place = (windows.pixel(name, down.needed.index(u), v) for name in ("given", "place"))
+                        terms.append(f"({place} == {r * S + s} ? {given} : 0.0f)")
             lines.append(f"const float sum{k}_{l} = {' + '.join(terms) or '0.0f'};")
         guard = f"if (i * {down.block} + {k} < {H}) " if down.ragged else ""
         sums = [f"sum{k}_{l}" for l in range(across.block)]
