@@ -12,7 +12,7 @@ from ..codegen.views import Digit, View, matrix
 from ..errors import LoweringError
 from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
-from . import depthwise, direct_channels, direct_planes, strips, winograd, winograd_blocks
+from . import depthwise, direct_channels, direct_planes, strips, winograd, winograd_blocks, winograd_fused
 from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
 from .tiles import turned
@@ -239,6 +239,7 @@ FPROP = (
     Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
     Lowering("winograd_blocks", winograd_blocks.fprop, winograd_blocks.refuse, _filter_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
+    Lowering("winograd_fused", winograd_fused.fprop, winograd_fused.refuse, _planes_layouts),
     Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
     Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
     Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
@@ -251,6 +252,7 @@ DGRAD = (
     Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
     Lowering("winograd_blocks", winograd_blocks.dgrad, winograd_blocks.refuse, _filter_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
+    Lowering("winograd_fused", winograd_fused.dgrad, winograd_fused.refuse, _planes_layouts),
     Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
     Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),

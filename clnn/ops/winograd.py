@@ -84,16 +84,18 @@ class Tiles(NamedTuple):
         return self.spec.shape[0] * self.rows * self.cols
 
 
-def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context) -> int:
-    """The side of the tiles into which ``image`` is cut, if the convolution can be computed so.
+def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context, side: int | None = None) -> int:
+    """The side of the tiles into which ``image`` is cut, if the convolution can be computed so: ``side``, if it is given.
 
     Raises:
         LoweringError: if it cannot.
     """
     if config.winograd == "off":
         raise LoweringError("CLNN_WINOGRAD is off")
-    if window not in [(side, side) for side in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
+    if window not in [(of, of) for of in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
         raise LoweringError("is made for 3×3 and 5×5 filters without stride or dilation")
+    if side:
+        return side
     side = _tile(window[0], image, context.target)
     return context.choice("tile", side, (4, 2)) if config.winograd == "auto" else side
 
@@ -179,18 +181,18 @@ def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bo
                    {"m": products}, {"y": context.output(0)})
 
 
-def cut_images(op, context: Context) -> tuple[Tiles, Transforms]:
-    """The tiles of a convolution's images, and by what they are transformed."""
+def cut_images(op, context: Context, side: int | None = None) -> tuple[Tiles, Transforms]:
+    """The tiles of a convolution's images, and by what they are transformed; ``side`` is that of a tile of results, if fixed."""
     (x, w), (y,) = context.inputs, context.outputs
-    m = _prepare(op, w.shape[2:], y, context)
+    m = _prepare(op, w.shape[2:], y, context, side)
     return Tiles(x, (-op.padding[0], -op.padding[2]), *_grid(y, m), m), transforms(m, w.shape[2])
 
 
-def cut_gradients(op, context: Context) -> tuple[Tiles, Transforms]:
+def cut_gradients(op, context: Context, side: int | None = None) -> tuple[Tiles, Transforms]:
     """The same for the gradient of images: the convolution of the results' gradient, padded by the filter's side - 1 - padding,
     with the filters turned by half a circle."""
     (dy, w), (dx,) = context.inputs, context.outputs
-    m, reach = _prepare(op, w.shape[2:], dx, context), w.shape[2] - 1
+    m, reach = _prepare(op, w.shape[2:], dx, context, side), w.shape[2] - 1
     by = transforms(m, reach + 1)
     turned = by._replace(filters=tuple(row[::-1] for row in by.filters))
     return Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *_grid(dx, m), m), turned

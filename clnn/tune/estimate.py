@@ -12,6 +12,7 @@ import math
 from itertools import chain
 from types import SimpleNamespace
 
+from ..codegen.kernel import KernelSpec
 from ..codegen.lowering import Launch, Offer
 from ..codegen.template import declaration
 from ..codegen.views import View, run_of
@@ -40,6 +41,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/depthwise": (0.12, 0.15),
     CHANNEL_VECTORS: (0.4, 0.15),
     "conv/winograd_blocks": (0.8, 0.1),
+    "conv/winograd_fused": (0.01, 0.6),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
     "conv/": (0.5, 0.4),
@@ -62,6 +64,8 @@ GATHERED, SCATTERED = 0.75, 0.8
 #: operations that take as long as transforming an element of a tile in a kernel that multiplies them, too: where channels lie
 #: side by side, where they are a plane apart
 TRANSFORMED, TRANSFORMED_APART = 80, 130
+#: channels that a GPU reads and multiplies in the time that it takes to transform the results of such a kernel back
+FINISHED = 12
 #: how much faster than from memory the filters come that every item of it reads
 NEARER = 2
 #: what is left of a CPU's GEMM where sums are stored after each 64 products
@@ -108,12 +112,12 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
             flops = _padded(product, kernel.t)
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
         elif tiles:
-            flops, share = _through_tiles(kernel.p, tiles), _of(SHARES, kernel.template, cpu)
+            flops, share = _through_tiles(kernel, tiles), _of(SHARES, kernel.template, cpu)
         else:
             flops = problem.flops / len(main) if launch in main else 0.0
             share = _of(SHARES, _name(kernel), cpu) * _filled(kernel)
         moved = nbytes(launch.reads) + _reached(launch) * nbytes(chain.from_iterable(launch.stores))
-        if tiles:
+        if tiles and cpu:
             moved += nbytes(launch.reads[1:]) * (math.prod(kernel.global_size) - 1) / NEARER
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
         total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
@@ -154,14 +158,17 @@ def _product(launch: Launch) -> SimpleNamespace | None:
 def _tiles(launch: Launch) -> int:
     """The tiles of a launch that transforms and multiplies them, else 0."""
     p = launch.kernel.p
-    return p.N * p.rows * p.cols if launch.kernel.template == "conv/winograd_blocks" else 0
+    return p.N * p.rows * p.cols if launch.kernel.template in ("conv/winograd_blocks", "conv/winograd_fused") else 0
 
 
-def _through_tiles(p: SimpleNamespace, tiles: int) -> float:
+def _through_tiles(kernel: KernelSpec, tiles: int) -> float:
     """Operations of the products of all tiles, and of what else takes as long."""
+    p, elements = kernel.p, len(kernel.p.images) ** 2
+    if kernel.template == "conv/winograd_fused":
+        return 2.0 * elements * _up(tiles, kernel.t.TILES) * p.outs * (p.ins + FINISHED)
     transforms = sum(channels * (TRANSFORMED if strides[1] == 1 else TRANSFORMED_APART)
                      for channels, strides in ((p.ins, p.x_strides), (p.outs, p.y_strides)))
-    return len(p.images) ** 2 * tiles * (2.0 * p.ins * p.outs + transforms)
+    return elements * tiles * (2.0 * p.ins * p.outs + transforms)
 
 
 def _reached(launch: Launch) -> float:

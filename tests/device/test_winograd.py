@@ -135,6 +135,25 @@ def test_blocks_agree_with_three_kernels(shape, direction, layout, device_sessio
             assert rms(got, apart) < 1e-7
 
 
+@pytest.mark.parametrize("direction", [Conv2d, Conv2dDgrad])
+@pytest.mark.parametrize("shape", [((2, 64, 28, 28), (64, 64, 3, 3), (1, 1, 1, 1)),
+                                   ((1, 32, 11, 5), (96, 32, 3, 3), (0, 2, 3, 1)),
+                                   ((3, 96, 7, 9), (32, 96, 3, 3), (1, 1, 1, 1)),
+                                   ((1, 64, 12, 12), (64, 64, 3, 3), (0, 0, 0, 0))])
+def test_fused_tiles(shape, direction, device_session):
+    """One kernel for GPUs, however it is shared out; edges that no tile fits, channels that fill half a work-group's."""
+    x, w, padding = shape
+    op, inputs, outputs = case(direction, x, w, padding=padding)
+    arrays = normal(inputs, seed=8)
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
+    with config.override(winograd="f2"):
+        apart = compute(op, "winograd", inputs, outputs, arrays, device_session)[0]
+    for conf in (None, {"OUTS": 32, "STAGES": 1, "DEPTH": 8}, {"SHARE": 1, "TK": 16, "UNROLL": 1}, {"OUTS": 32, "TT": 4},
+                 {"SHARE": 4, "OUTS": 32, "TILES": 16, "DEPTH": 4, "STAGES": 1, "TK": 4, "TT": 4}):
+        got = compute(op, "winograd_fused", inputs, outputs, arrays, device_session, conf)[0]
+        assert rms(got, expected) <= 1.5 * max(rms(apart, expected), FLOOR)
+
+
 @pytest.mark.parametrize("layout", [ROW, NHWC], ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", [((2, 32, 28, 30), (32, 1, 3, 3), 1, 1), ((3, 16, 15, 40), (16, 1, 3, 3), 2, 1),
@@ -158,6 +177,8 @@ def test_two_runs_give_the_same_bits(direction, device_session):
     cases = [("winograd", (24, 20, 3, 3), 1), ("depthwise", (20, 1, 3, 3), 20)]
     if device_session.target.is_cpu and direction is not Conv2dWgrad:
         cases.append(("winograd_blocks", (32, 16, 3, 3), 1))
+    if direction is not Conv2dWgrad:
+        cases.append(("winograd_fused", (32, 32, 3, 3), 1))
     for name, w, groups in cases:
         op, inputs, outputs = case(direction, (2, w[1] * groups, 12, 12), w, padding=(1, 1, 1, 1), groups=groups)
         arrays = normal(inputs)
@@ -181,6 +202,10 @@ def test_refusals_say_why(device_session):
     assert "one channel" in refusal(*_named("depthwise", (1, 4, 8, 8), (4, 2, 3, 3), groups=2), target, forced=True)
     assert "16 channels" in refusal(*_named("winograd_blocks", (1, 24, 16, 16), (32, 24, 3, 3)), target, forced=True)
     assert "second cache" in refusal(*_named("winograd_blocks", (4, 8192, 16, 16), (32, 8192, 3, 3)), target, forced=True)
+    assert "for 3×3" in refusal(*_named("winograd_fused", (1, 32, 16, 16), (32, 32, 5, 5)), target, forced=True)
+    assert "makes them by 32" in refusal(*_named("winograd_fused", (1, 32, 16, 16), (48, 32, 3, 3)), target, forced=True)
+    with config.override(winograd="f4"):
+        assert "larger tiles" in refusal(*_named("winograd_fused", (1, 32, 16, 16), (32, 32, 3, 3)), target, forced=True)
     large = _named("winograd", (16, 64, 32, 32), (64, 64, 3, 3), padding=(1, 1, 1, 1))
     with config.override(winograd="off"):
         assert "CLNN_WINOGRAD" in refusal(*large, target, forced=True)
@@ -194,7 +219,7 @@ def _named(name, x, w, **attributes):
 
 
 @pytest.mark.parametrize(("name", "w", "groups"), [("winograd", (24, 20, 3, 3), 1), ("winograd_blocks", (32, 16, 3, 3), 1),
-                                                   ("depthwise", (20, 1, 3, 3), 20)])
+                                                   ("winograd_fused", (32, 32, 3, 3), 1), ("depthwise", (20, 1, 3, 3), 20)])
 def test_tails_are_fused(name, w, groups, device):
     x, weights, bias, residual = normal([TensorSpec(s) for s in ((2, w[1] * groups, 11, 13), w, w[:1], (2, w[0], 11, 13))])
 
