@@ -10,7 +10,7 @@ the PoCL that comes with pyopencl, and a folder with its .icd only, named by OCL
 
 Intel's runtime for CPUs, whose own .icd names a folder that does not exist:
 
-    .venv-plain/bin/pip install intel-opencl-rt
+    .venv-plain/bin/pip install intel-opencl-rt intel-cmplr-lib-rt
     mkdir vendors && echo $PWD/.venv-plain/lib/libintelocl.so > vendors/intel.icd
     export LD_LIBRARY_PATH=$PWD/.venv-plain/lib OCL_ICD_VENDORS=$PWD/vendors
     .venv-plain/bin/python tests/portability/suite.py Intel --save
