@@ -98,7 +98,7 @@ def block(check_h, check_w):
     """Statements that compute and store the results of block (i, j) of channel c in image n: each pixel is loaded once."""
     lines = [f"{kind} a{i}_{j} = 0.0f;" for i in range(down.block) for j in range(across.block)]
     if joined:
-        if walk and V == 1:     # a compiler for CPUs (Intel's of 2026) crashes on what it makes of guarded stores after the unrolled loop
+        if walk and V == 1:     # one compiler for CPUs crashes on what it makes of guarded stores after an unrolled loop
             lines.append("#pragma nounroll")
         lines.append(f"for (int m = 0; m < {p.spread}; ++m) {{ {filters('c')}")
     elif p.inner == "channels":
