@@ -198,6 +198,15 @@ def cut_gradients(op, context: Context, side: int | None = None) -> tuple[Tiles,
     return Tiles(dy, (op.padding[0] - reach, op.padding[2] - reach), *_grid(dx, m), m), turned
 
 
+def in_one_kernel(context: Context, image: Tiles, by: Transforms, transposed: bool) -> dict[str, object]:
+    """The problem of a kernel that does a whole convolution."""
+    result, (k, c) = context.outputs[0], context.inputs[1].shape[:2]
+    outs, ins = (c, k) if transposed else (k, c)
+    return {"N": result.shape[0], "ins": ins, "outs": outs, "pixels": image.spec.shape[2:], "results": result.shape[2:],
+            "x_strides": image.spec.strides, "y_strides": result.strides, "origin": image.origin, "rows": image.rows,
+            "cols": image.cols, "images": by.images, "back": by.results}
+
+
 def fprop(op, context: Context) -> None:
     _convolve(op, context, *cut_images(op, context), transposed=False)
 

@@ -11,7 +11,7 @@ from ..codegen.lowering import Context
 from ..errors import LoweringError
 from ..target import Target
 from . import winograd
-from .winograd import BLOCKED, Tiles, Transforms, cut_gradients, cut_images, transform_filters
+from .winograd import BLOCKED, Tiles, Transforms, cut_gradients, cut_images, in_one_kernel, transform_filters
 
 #: channels of a vector
 LANES = 16
@@ -25,17 +25,14 @@ def _panel(outs: int, target: Target) -> tuple[int, tuple[int, ...]]:
 
 def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bool) -> None:
     """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
-    result, (k, c) = context.outputs[0], context.inputs[1].shape[:2]
-    outs, ins = (c, k) if transposed else (k, c)
+    problem = in_one_kernel(context, image, by, transposed)
+    ins, outs = problem["ins"], problem["outs"]
     if op.groups > 1 or outs % LANES or ins % LANES:
         raise LoweringError(f"takes vectors of {LANES} channels, without groups")
     panel = context.choice("panel", *_panel(outs, context.target))
     u = transform_filters(context, by, "channels" if transposed else "tiles", panel)
-    context.launch("conv/winograd_blocks", {
-        "N": result.shape[0], "ins": ins, "outs": outs, "pixels": image.spec.shape[2:], "results": result.shape[2:],
-        "x_strides": image.spec.strides, "y_strides": result.strides, "origin": image.origin, "rows": image.rows,
-        "cols": image.cols, "images": by.images, "back": by.results, "block": BLOCKED["KC"], "panel": panel},
-        {"x": context.input(0), "u": u}, {"y": context.output(0)})
+    context.launch("conv/winograd_blocks", problem | {"block": BLOCKED["KC"], "panel": panel},
+                   {"x": context.input(0), "u": u}, {"y": context.output(0)})
 
 
 def fprop(op, context: Context) -> None:

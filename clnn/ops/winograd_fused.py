@@ -12,7 +12,7 @@ from ..config import config
 from ..errors import LoweringError
 from ..target import Target
 from . import winograd
-from .winograd import Tiles, Transforms, cut_gradients, cut_images, transform_filters
+from .winograd import Tiles, Transforms, cut_gradients, cut_images, in_one_kernel, transform_filters
 
 #: side of a tile of results: sums for larger ones do not fit an item's registers
 SIDE = 2
@@ -22,17 +22,13 @@ READ, MADE = 8, 32
 
 def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bool) -> None:
     """Image times filters; with ``transposed`` the filters' inputs and outputs change places."""
-    result, (k, c) = context.outputs[0], context.inputs[1].shape[:2]
-    outs, ins = (c, k) if transposed else (k, c)
+    problem = in_one_kernel(context, image, by, transposed)
     if len(by.images) != SIDE + 2:
         raise LoweringError("is made for 3×3 filters")
-    if op.groups > 1 or ins % READ or outs % MADE:
+    if op.groups > 1 or problem["ins"] % READ or problem["outs"] % MADE:
         raise LoweringError(f"reads channels by {READ} and makes them by {MADE}, without groups")
     u = transform_filters(context, by, "channels" if transposed else "tiles")
-    context.launch("conv/winograd_fused", {
-        "N": result.shape[0], "ins": ins, "outs": outs, "pixels": image.spec.shape[2:], "results": result.shape[2:],
-        "x_strides": image.spec.strides, "y_strides": result.strides, "origin": image.origin, "rows": image.rows,
-        "cols": image.cols, "images": by.images, "back": by.results}, {"x": context.input(0), "u": u}, {"y": context.output(0)})
+    context.launch("conv/winograd_fused", problem, {"x": context.input(0), "u": u}, {"y": context.output(0)})
 
 
 def _small_tiles() -> None:
