@@ -36,6 +36,15 @@ def store(changes: dict) -> None:
     print(f"wrote {RESULTS / (NAME + '.json')} and {PAGE}")
 
 
+def store_machine(machine: str, compiler: str, found: dict) -> None:
+    """Replace what was compiled for one machine, so that a long run may be cut into several; ``found`` is its :func:`summary`."""
+    before = present().get("compiled", {})
+    parts = {key: [*(entry for entry in before.get(key, []) if entry["machine"] != machine), *entries]
+             for key, entries in found.items()}
+    machines = before.get("machines", {}) | {machine: {"compiler": compiler, "provenance": about()}}
+    store({"compiled": {"machines": machines, **parts}})
+
+
 def about() -> dict:
     """Provenance, with the command that was given."""
     root = Path(__file__).resolve().parents[2]
@@ -109,7 +118,9 @@ def _compiled(found: dict | None) -> list[str]:
     if not found:
         return []
     machines = [machine for machine in MACHINES if machine.name in found["machines"]]
-    lines = ["## Compiled for GPUs that were not there", "", *(f"- {m.title}: {found['machines'][m.name]}" for m in machines), "",
+    runs = {machine.title: found["machines"][machine.name] for machine in machines}
+    lines = ["## Compiled for GPUs that were not there", "",
+             *(f"- {title}: {run['compiler']}, at commit {run['provenance']['commit']}" for title, run in runs.items()), "",
              *EXPLAINED.splitlines(), ""]
     for way, title in TABLES.items():
         rows = {(row["template"], row["machine"]): row for row in found["rows"] if row["way"] == way}

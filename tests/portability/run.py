@@ -28,7 +28,7 @@ for folder in (ROOT, Path(__file__).parent):
 from clean import Clean, recorded, unsure  # noqa: E402
 from collect import DEFAULTS, Kernel, collect, representatives  # noqa: E402
 from compilers import COMPILERS, Failure, Usage, compile_all  # noqa: E402
-from record import about, store, summary  # noqa: E402
+from record import store_machine, summary  # noqa: E402
 from targets import MACHINES, Machine  # noqa: E402
 
 #: kernels of each configuration of a template from which tuning starts
@@ -89,7 +89,6 @@ def main() -> int:
     if given.save and given.template:
         parser.error("--save is for all templates")
     clean = Clean.load()
-    made: dict = {"provenance": about(), "machines": {}, "rows": [], "failures": [], "spilling": []}
     problems = 0
     for machine in MACHINES:
         if given.machine and machine.name not in given.machine:
@@ -119,11 +118,8 @@ def main() -> int:
         if given.save:
             clean.renew(machine, compiler, needed, recorded(needed, held) | results)
             clean.save()
-        made["machines"][machine.name] = f"{compiler.name} {compiler.version()}"
-        for key, entries in summary(machine.name, kernels, results).items():
-            made[key] += entries
-    if given.save and given.full:
-        store({"compiled": made})
+        if given.save and given.full:
+            store_machine(machine.name, f"{compiler.name} {compiler.version()}", summary(machine.name, kernels, results))
     return 1 if problems else 0
 
 
