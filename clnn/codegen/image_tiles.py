@@ -3,6 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+
+#: the problem constants of templates that do a whole Winograd convolution, beside how the filters in ``u`` lie
+WHOLE = {
+    "N": "images",
+    "ins": "channels that are read",
+    "outs": "channels that are made",
+    "pixels": "(rows, columns) of x",
+    "results": "(rows, columns) of y",
+    "x_strides": "of (image, channel, row, column) in x",
+    "y_strides": "the same in y",
+    "origin": "(row, column) of the first pixel of the first tile",
+    "rows": "tiles down",
+    "cols": "tiles across",
+    "images": "L of L d Lᵀ, the transform of a tile d",
+    "back": "the same of a tile of products",
+}
+
+
+def tiles(p: SimpleNamespace) -> int:
+    """Tiles of all images."""
+    return p.N * p.rows * p.cols
 
 
 def first_pixel(tile: str, rows: int, cols: int, hop: int, strides: Sequence[int], origin: Sequence[int] | None = None) -> str:

@@ -23,6 +23,12 @@ def lies_as(operand: TensorSpec, result: TensorSpec) -> bool:
     return operand.shape == result.shape and operand.layout == result.layout
 
 
+def by_vector(count: int, strides: Sequence[int]) -> bool:
+    """Whether ``count`` neighbours of a row, from a multiple of their number on, are one aligned vector in a tensor of images."""
+    *others, along = strides
+    return count in (2, 4) and along == 1 and all(step % count == 0 for step in others)
+
+
 def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | None = None) -> str:
     """C text for the offset of the element of ``operand`` that is broadcast to physical position ``index`` of ``result``.
 

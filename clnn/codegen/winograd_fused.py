@@ -7,11 +7,6 @@ from types import SimpleNamespace
 from ..target import Target
 
 
-def tiles(p: SimpleNamespace) -> int:
-    """Tiles of all images."""
-    return p.N * p.rows * p.cols
-
-
 def items(p: SimpleNamespace, t: SimpleNamespace) -> int:
     """Of a work-group."""
     return len(p.images) ** 2 // t.SHARE * (t.OUTS // t.TK) * (t.TILES // t.TT)
@@ -27,9 +22,14 @@ def staged(p: SimpleNamespace, t: SimpleNamespace) -> int:
     return len(p.images) ** 2 * t.DEPTH * (t.OUTS + t.TILES)
 
 
+def pitch(t: SimpleNamespace) -> int:
+    """From a channel to the next where products meet: not a multiple of the banks of local memory."""
+    return t.TILES + 4
+
+
 def meeting(p: SimpleNamespace, t: SimpleNamespace, channels: int) -> int:
     """Floats of local memory in which the products of so many channels of each item meet."""
-    return len(p.images) ** 2 * (t.OUTS // t.TK) * channels * (t.TILES + 4)
+    return len(p.images) ** 2 * (t.OUTS // t.TK) * channels * pitch(t)
 
 
 def round_of(p: SimpleNamespace, t: SimpleNamespace) -> int:
@@ -44,6 +44,9 @@ def local_bytes(p: SimpleNamespace, t: SimpleNamespace) -> int:
 def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
     """Two steps in depth in local memory, where they fit. Compilers for devices of small work-groups load the operands of all the
     channels that they see, and spill them."""
-    outs = 64 if p.outs % 64 == 0 else 32
-    twice = local_bytes(p, SimpleNamespace(OUTS=outs, TILES=32, DEPTH=4, STAGES=2, TK=8, TT=8)) <= target.local_memory
-    return {"OUTS": outs, "STAGES": 2 if twice else 1, **({} if target.max_work_group >= 1024 else {"UNROLL": 1})}
+    t = {"OUTS": 64 if p.outs % 64 == 0 else 32, "TILES": 32, "DEPTH": 4, "STAGES": 2, "TK": 8, "TT": 8}
+    if local_bytes(p, SimpleNamespace(**t)) > target.local_memory:
+        t["STAGES"] = 1
+    if target.max_work_group < 1024:
+        t["UNROLL"] = 1
+    return t

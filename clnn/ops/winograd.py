@@ -95,6 +95,8 @@ def _prepare(op, window: tuple[int, int], image: TensorSpec, context: Context, s
     if window not in [(of, of) for of in FILTERS] or op.stride != (1, 1) or op.dilation != (1, 1):
         raise LoweringError("is made for 3×3 and 5×5 filters without stride or dilation")
     if side:
+        if config.winograd not in ("auto", f"f{side}"):
+            raise LoweringError(f"CLNN_WINOGRAD asks for {'larger' if side == 2 else 'smaller'} tiles")
         return side
     side = _tile(window[0], image, context.target)
     return context.choice("tile", side, (4, 2)) if config.winograd == "auto" else side

@@ -8,7 +8,6 @@ slower with 128; with less bandwidth for as many multiplications it pays for mor
 from __future__ import annotations
 
 from ..codegen.lowering import Context
-from ..config import config
 from ..errors import LoweringError
 from ..target import Target
 from . import winograd
@@ -31,18 +30,11 @@ def _convolve(op, context: Context, image: Tiles, by: Transforms, transposed: bo
     context.launch("conv/winograd_fused", problem, {"x": context.input(0), "u": u}, {"y": context.output(0)})
 
 
-def _small_tiles() -> None:
-    if config.winograd == "f4":
-        raise LoweringError("CLNN_WINOGRAD asks for larger tiles")
-
-
 def fprop(op, context: Context) -> None:
-    _small_tiles()
     _convolve(op, context, *cut_images(op, context, SIDE), transposed=False)
 
 
 def dgrad(op, context: Context) -> None:
-    _small_tiles()
     _convolve(op, context, *cut_gradients(op, context, SIDE), transposed=True)
 
 

@@ -1,6 +1,7 @@
 <%!
 from clnn.codegen.channels import component
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.store import by_vector
 from clnn.codegen.taps import Taps, chunks
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
@@ -160,7 +161,7 @@ def tile():
     if joined:
         lines.append("}")
     lines.append(f"const index_t to = (index_t)n * {yn} + (index_t)c * {yc} + (index_t)i * {down.block * yh} + j * {across.block};")
-    whole = across.block in (2, 4) and not across.ragged and all(step % across.block == 0 for step in (yn, yc, yh))
+    whole = by_vector(across.block, p.strides) and not across.ragged
     for i in range(down.block):
         if whole:
             text = store_vector("y", f"to + {i * yh}", [f"a{i}_{j}" for j in range(across.block)])

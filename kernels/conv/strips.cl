@@ -1,6 +1,7 @@
 <%!
 from clnn.codegen.convolution import SIDES
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.store import by_vector
 from clnn.codegen.strips import MOST_TEXT, axes, blocks, cells, choose, load
 
 KERNEL = Kernel(
@@ -88,8 +89,7 @@ def swept(check_h):
     return "\n                ".join(lines)
 
 # a stride of columns that an item has made backwards leaves it as one vector
-together = across.block if (across.block in (2, 4) and yw == 1 and not across.ragged
-                            and all(step % across.block == 0 for step in (yn, yc, yh))) else 1
+together = across.block if by_vector(across.block, p.strides) and not across.ragged else 1
 def stored():
     lines = []
     for o in range(t.OUTS):

@@ -2,15 +2,13 @@
 from types import SimpleNamespace
 
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.image_tiles import WHOLE, tiles
 from clnn.codegen.linear import sandwich
 
 #: channels that are transformed together
 LANES = 16
 #: shares of the second cache, which PoCL tells as local memory: what leaves room for filters and pixels, and the most that is not slower
 NEAR, MOST = 0.6, 0.75
-
-def tiles(p):
-    return p.N * p.rows * p.cols
 
 def elements(p):
     return len(p.images) ** 2
@@ -39,10 +37,7 @@ KERNEL = Kernel(
             "results back, all in the second cache.",
     reads=("x", "u"),
     stores=("y",),
-    problem={"N": "images", "ins": "channels that are read", "outs": "channels that are made", "pixels": "(rows, columns) of x",
-             "results": "(rows, columns) of y", "x_strides": "of (image, channel, row, column) in x", "y_strides": "the same in y",
-             "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
-             "images": "L of L d Lᵀ, the transform of a tile d", "back": "the same of a tile of products",
+    problem={**WHOLE,
              "block": "products that are summed up before they are added to the others",
              "panel": "channels of a panel of filters, which lie as (panel, element of a tile, channel that is read, its channels)"},
     tunables=(Tunable("MR", (4, 6, 8, 12), 6, 4, "tiles of a register block"),

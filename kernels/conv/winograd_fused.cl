@@ -1,19 +1,16 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.image_tiles import first_pixel, inside
+from clnn.codegen.image_tiles import WHOLE, first_pixel, inside, tiles
 from clnn.codegen.linear import sandwich
-from clnn.codegen.winograd_fused import choose, items, local_bytes, loads, round_of, staged, tiles
+from clnn.codegen.store import by_vector
+from clnn.codegen.winograd_fused import choose, items, local_bytes, loads, pitch, round_of, staged
 
 KERNEL = Kernel(
     summary="A whole Winograd convolution on GPUs: a work-group transforms tiles into local memory, channel by channel, multiplies them by the "
             "filters in registers, and transforms the results back.",
     reads=("x", "u"),
     stores=("y",),
-    problem={"N": "images", "ins": "channels that are read", "outs": "channels that are made", "pixels": "(rows, columns) of x",
-             "results": "(rows, columns) of y", "x_strides": "of (image, channel, row, column) in x", "y_strides": "the same in y",
-             "origin": "(row, column) of the first pixel of the first tile", "rows": "tiles down", "cols": "tiles across",
-             "images": "L of L d Lᵀ, the transform of a tile d; the filters in u are (element of a tile, channel read, channel made)",
-             "back": "the same of a tile of products"},
+    problem=WHOLE,      # the filters in u are (element of a tile, channel that is read, channel that is made)
     tunables=(Tunable("OUTS", (32, 64), 64, 32, "channels of the result of a work-group"),
               Tunable("TILES", (16, 32), 32, 16, "tiles of a work-group"),
               Tunable("DEPTH", (4, 8), 4, 8, "channels that are in local memory at once"),
@@ -46,7 +43,6 @@ lanes_k, lanes_t = t.OUTS // t.TK, t.TILES // t.TT
 vk, vt = t.TK // 4, t.TT // 4
 per_round = round_of(p, t)                  # channels of an item that meet at a time
 met = lanes_k * per_round                   # of a work-group
-pitch = t.TILES + 4                         # spreads the banks
 near_c = group // t.TILES                   # channels whose tiles are loaded at once
 fetched = loads(p, t)
 quads = t.OUTS // 4                         # vectors of filters of a channel
@@ -87,10 +83,10 @@ def stored(i, j):
     text = store("y", f"to + {i * yh + j * yw}", f"r{i}_{j}")
     return f"if ({' && '.join(checks)}) {{ {text} }}" if checks else text
 
-together = made if made in (2, 4) and yw == 1 and not ragged_w and all(step % made == 0 for step in p.y_strides[:3]) else 1
+together = by_vector(made, p.y_strides) and not ragged_w
 
 def stored_row(i):
-    if together == 1:
+    if not together:
         return "\n                ".join(stored(i, j) for j in range(made))
     text = store_vector("y", f"to + {i * yh}", [f"r{i}_{j}" for j in range(made)])
     return f"if (h + {i} < {p.results[0]}) {{ {text} }}" if ragged_h else text
@@ -187,16 +183,16 @@ ${signature}
 % for e in range(t.SHARE):
 % for k in range(per_round):
 % for v in range(vt):
-        *(__local float4*)(staged + ((part * ${t.SHARE} + ${e}) * ${met} + kq + ${k * lanes_k}) * ${pitch} + tq * 4 + ${v * 4 * lanes_t}) = a${e}_${first + k}_${v};
+        *(__local float4*)(staged + ((part * ${t.SHARE} + ${e}) * ${met} + kq + ${k * lanes_k}) * ${pitch(t)} + tq * 4 + ${v * 4 * lanes_t}) = a${e}_${first + k}_${v};
 % endfor
 % endfor
 % endfor
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int one = item / ${t.TILES}; one < ${met}; one += ${near_c}) {
-            __local const float* from = staged + one * ${pitch} + item % ${t.TILES};
+            __local const float* from = staged + one * ${pitch(t)} + item % ${t.TILES};
 % for i in range(size):
 % for j in range(size):
-            const float m${i}_${j} = from[${(i * size + j) * met * pitch}];
+            const float m${i}_${j} = from[${(i * size + j) * met * pitch(t)}];
 % endfor
 % endfor
         ${sandwich(p.back, "m", "r", "float")}
