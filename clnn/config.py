@@ -72,7 +72,7 @@ KNOBS: dict[str, Knob] = {
     "mask": Knob("CLNN_MASK", _names, "", "device features to treat as absent, e.g. fp16,subgroups", "comma-separated names"),
     "lowering": Knob("CLNN_LOWERING", _choices, "", "force lowerings, e.g. Conv2d=direct,Matmul=simple",
                      "comma-separated Operator=lowering"),
-    "layout": Knob("CLNN_LAYOUT", str, "auto", "image layout to prefer: auto, NCHW or NHWC", "auto, NCHW or NHWC"),
+    "layout": Knob("CLNN_LAYOUT", str, "auto", "image layout to prefer: auto, NCHW, NHWC or NCHWc", "auto, NCHW, NHWC or NCHWc"),
     "workspace": Knob("CLNN_WORKSPACE_MB", int, "0",
                       "most scratch memory that a lowering may ask for, in MiB; 0: a 16th of the device's memory, at least 1024",
                       "a whole number"),

@@ -36,6 +36,11 @@ class Target:
     def is_cpu(self) -> bool:
         return self.kind == "cpu"
 
+    @property
+    def channel_block(self) -> int:
+        """Channels of a block of NCHWc: what a vector register of a CPU holds; 0 elsewhere, where blocks do not pay."""
+        return (16 if self.vector_width >= 16 else 8) if self.is_cpu else 0
+
     def has(self, feature: str) -> bool:
         return feature in self.features
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace
 
+from ..ir import TensorSpec
+
 #: the problem constants of templates that do a whole Winograd convolution, beside how the filters in ``u`` lie
 WHOLE = {
     "N": "images",
@@ -14,12 +16,23 @@ WHOLE = {
     "results": "(rows, columns) of y",
     "x_strides": "of (image, channel, row, column) in x",
     "y_strides": "the same in y",
+    "beside": "channels of a block, where x and y are cut into such (then a channel's stride is that of a block's first), else 0",
     "origin": "(row, column) of the first pixel of the first tile",
     "rows": "tiles down",
     "cols": "tiles across",
     "images": "L of L d Lᵀ, the transform of a tile d",
     "back": "the same of a tile of products",
 }
+
+
+def lying(spec: TensorSpec) -> tuple[tuple[int, ...], int]:
+    """Strides of (image, channel, row, column), and how many channels a block has, 0 if there are no blocks: then the stride of
+    channels is that of the first ones of blocks."""
+    block = spec.layout.block
+    if not block:
+        return spec.strides, 0
+    _, channels, height, width = spec.shape
+    return (channels * height * width, height * width, width * block, block), block
 
 
 def tiles(p: SimpleNamespace) -> int:

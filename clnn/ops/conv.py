@@ -247,6 +247,8 @@ def _cases(cls):
         (cls(padding=(1, 1, 1, 1)), f((2, 72, 9, 21)), f((24, 72, 3, 3))),
         (cls(padding=(1, 0, 2, 1)), f((2, 16, 6, 7)), f((32, 16, 3, 3))),
         (cls(padding=(0, 2, 1, 0), dilation=(2, 1), groups=2), f((3, 8, 11, 19)), f((32, 4, 3, 2))),
+        (cls(stride=(2, 1), padding=(0, 1, 2, 0), groups=2), f((3, 32, 9, 11)), f((64, 16, 3, 2))),
+        (cls(stride=(1, 2)), f((2, 16, 7, 9)), f((8, 16, 1, 1))),
         (cls(padding=(1, 1, 1, 1)), f((1, 8, 1, 2)), f((32, 8, 3, 3))),         # as few as kernels for many channels take
         (cls(padding=(1, 1, 1, 1)), f((1, 32, 1, 1)), f((8, 32, 3, 3))),
         (cls(padding=(1, 1, 1, 1)), f((1, 16, 2, 1)), f((16, 16, 3, 3))),

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from ..codegen.lowering import Context, Lowering, Operand
 from ..codegen.views import Digit, View, matrix
 from ..errors import LoweringError
-from ..ir import NHWC, ROW, TensorSpec
+from ..ir import NHWC, ROW, TensorSpec, blocked
 from ..target import Target
-from . import depthwise, direct_channels, direct_planes, strips, winograd, winograd_blocks, winograd_fused
+from . import depthwise, direct_blocks, direct_channels, direct_planes, strips, winograd, winograd_blocks, winograd_fused
 from .conv_views import channels_last, dgrad_gemms, fprop_gemm, pixels, wgrad_gemm
 from .gemm import Gemm, launch_gemm, main_kind
 from .tiles import turned
@@ -228,20 +228,29 @@ def _planes_layouts(op, inputs, outputs):
 
 
 def _channels_layouts(op, inputs, outputs):
-    return [((NHWC, ROW), (NHWC,))]
+    return [((NHWC, ROW), (layout,)) for layout in (NHWC, blocked(8), blocked(16))]
+
+
+def _block_layouts(op, inputs, outputs):
+    return [((layout, ROW), (layout,)) for layout in (blocked(8), blocked(16))]
 
 
 def _filter_layouts(op, inputs, outputs):
     return [((layout, ROW), (layout,)) for layout in (ROW, NHWC)]
 
 
+def _all_layouts(op, inputs, outputs):
+    return [*_filter_layouts(op, inputs, outputs), *_block_layouts(op, inputs, outputs)]
+
+
 FPROP = (
     Lowering("direct_planes", direct_planes.fprop, direct_planes.refuse, _planes_layouts),
-    Lowering("winograd_blocks", winograd_blocks.fprop, winograd_blocks.refuse, _filter_layouts),
+    Lowering("winograd_blocks", winograd_blocks.fprop, winograd_blocks.refuse, _all_layouts),
     Lowering("winograd", winograd.fprop, winograd.refuse, _filter_layouts),
     Lowering("winograd_fused", winograd_fused.fprop, winograd_fused.refuse, _planes_layouts),
-    Lowering("depthwise", depthwise.fprop, layouts=_filter_layouts),
+    Lowering("depthwise", depthwise.fprop, layouts=_all_layouts),
     Lowering("direct_channels", direct_channels.fprop, direct_channels.refuse, _channels_layouts),
+    Lowering("direct_blocks", direct_blocks.fprop, direct_blocks.refuse, _block_layouts),
     Lowering("strips", strips.fprop, strips.refuse_fprop, _planes_layouts),
     Lowering("turned_gemm", _turned_fprop, _refuse_turned, _planes_layouts),
     Lowering("implicit_gemm", _implicit_fprop, _refuse_narrow, _filter_layouts),
@@ -250,11 +259,12 @@ FPROP = (
 )
 DGRAD = (
     Lowering("direct_planes", direct_planes.dgrad, direct_planes.refuse, _planes_layouts),
-    Lowering("winograd_blocks", winograd_blocks.dgrad, winograd_blocks.refuse, _filter_layouts),
+    Lowering("winograd_blocks", winograd_blocks.dgrad, winograd_blocks.refuse, _all_layouts),
     Lowering("winograd", winograd.dgrad, winograd.refuse, _filter_layouts),
     Lowering("winograd_fused", winograd_fused.dgrad, winograd_fused.refuse, _planes_layouts),
-    Lowering("depthwise", depthwise.dgrad, layouts=_filter_layouts),
+    Lowering("depthwise", depthwise.dgrad, layouts=_all_layouts),
     Lowering("direct_channels", direct_channels.dgrad, direct_channels.refuse, _channels_layouts),
+    Lowering("direct_blocks", direct_blocks.dgrad, direct_blocks.refuse, _block_layouts),
     Lowering("strips", strips.dgrad, strips.refuse_dgrad, _planes_layouts),
     Lowering("turned_gemm", _turned_dgrad, _refuse_turned, _planes_layouts),
     Lowering("implicit_gemm", _implicit_dgrad, _refuse_scattered, _filter_layouts),

@@ -5,10 +5,11 @@ No products of matrices pay here; the kernels read each pixel once and are bound
 
 from __future__ import annotations
 
+from ..codegen.image_tiles import lying
 from ..codegen.lowering import Context
 from ..codegen.views import Digit, View
 from ..errors import LoweringError
-from ..ir import NHWC, TensorSpec
+from ..ir import NHWC, ROW, TensorSpec
 from ..target import Target
 from .tiles import turn
 
@@ -27,8 +28,11 @@ def _launch(op, context: Context, backwards: bool) -> None:
     (image, w), (result,) = context.inputs, context.outputs
     channels = (result if backwards else image).shape[1]
     _check(op, channels, w.shape[2:])
+    (x_strides, beside), (strides, _) = lying(image), lying(result)
+    if beside and (not context.target.is_cpu or w.shape[0] != channels):
+        raise LoweringError("takes blocks of channels on CPUs, where each has one filter")
     filters, taps = context.input(1), w.shape[2] * w.shape[3]
-    turned = context.target.is_cpu and result.layout == NHWC and w.shape[0] == channels
+    turned = context.target.is_cpu and result.layout != ROW and w.shape[0] == channels
     if turned:      # so that those of neighbouring channels are neighbours
         turned_filters = context.scratch((taps, channels))
         turn(context, filters, turned_filters, 1, taps, channels)
@@ -37,8 +41,8 @@ def _launch(op, context: Context, backwards: bool) -> None:
                    {"N": image.shape[0], "C": result.shape[1], "pixels": image.shape[2:], "results": result.shape[2:],
                     "window": w.shape[2:], "stride": op.stride, "padding": (op.padding[0], op.padding[2]),
                     "dilation": op.dilation, "backwards": backwards, "spread": w.shape[0] // channels, "taps_first": turned,
-                    "x_strides": image.strides, "strides": result.strides,
-                    "inner": "channels" if result.layout == NHWC else "columns"},
+                    "x_strides": x_strides, "strides": strides,
+                    "inner": "channels" if result.layout == NHWC else "columns", "beside": beside},
                    {"x": context.input(0), "f": filters}, {"y": context.output(0)})
 
 

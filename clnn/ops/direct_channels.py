@@ -1,5 +1,5 @@
 """Convolutions, and their gradients in the image, on CPUs where channels are innermost: vectors of result channels, summed over
-taps of pixels.
+taps of pixels. The results may lie in blocks of channels.
 
 A product of matrices would unfold the image first; here rows of pixels are copied once.
 """
@@ -22,13 +22,14 @@ MANY, MANY_SINGLE = 64, 32
 def _check(op, context: Context, made: int) -> None:
     if not context.target.is_cpu:
         raise LoweringError("is made for CPUs")
-    if made // op.groups % NARROWEST:
-        raise LoweringError(f"takes channels by {NARROWEST} at least")
+    by = context.outputs[0].layout.block or NARROWEST
+    if made // op.groups % by:
+        raise LoweringError(f"takes channels by {by} at least")
 
 
 def _launch(op, context: Context, filters, padding, backwards: bool) -> None:
     (image, w), (result,) = context.inputs, context.outputs
-    problem = sides(op, image, result, w.shape[2:], backwards) | {"padding": padding}
+    problem = sides(op, image, result, w.shape[2:], backwards) | {"padding": padding, "beside": result.layout.block}
     context.launch("conv/direct_channels", problem, {"x": context.input(0), "f": filters}, {"y": context.output(0)})
 
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..codegen.image_tiles import lying
 from ..codegen.lowering import Context, Operand
 from ..codegen.views import View, matrix
 from ..config import config
@@ -204,8 +205,9 @@ def in_one_kernel(context: Context, image: Tiles, by: Transforms, transposed: bo
     """The problem of a kernel that does a whole convolution."""
     result, (k, c) = context.outputs[0], context.inputs[1].shape[:2]
     outs, ins = (c, k) if transposed else (k, c)
+    (x_strides, beside), (y_strides, _) = lying(image.spec), lying(result)
     return {"N": result.shape[0], "ins": ins, "outs": outs, "pixels": image.spec.shape[2:], "results": result.shape[2:],
-            "x_strides": image.spec.strides, "y_strides": result.strides, "origin": image.origin, "rows": image.rows,
+            "x_strides": x_strides, "y_strides": y_strides, "beside": beside, "origin": image.origin, "rows": image.rows,
             "cols": image.cols, "images": by.images, "back": by.results}
 
 

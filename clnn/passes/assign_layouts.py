@@ -7,7 +7,7 @@ import math
 from ..codegen.lowering import Offer
 from ..config import config
 from ..errors import ArgumentError, LoweringError
-from ..ir import NHWC, ROW, Graph, Layout, Node, Op, Value
+from ..ir import NHWC, ROW, Graph, Layout, Node, Op, Value, blocked
 from ..ops.relayout import Relayout
 from ..ops.shape import Reshape
 from ..target import Target
@@ -15,7 +15,8 @@ from .costs import Costs, Specs
 from .layout_search import Option, Tensor, search, total_of
 from .offers import Offers
 
-PREFERENCES = {"auto": ROW, "NCHW": ROW, "NHWC": NHWC}
+#: what ``CLNN_LAYOUT`` may say
+NAMES = ("auto", "NCHW", "NHWC", "NCHWc")
 #: what another layout must promise to take the place of row-major order: times are not known better than this
 WORTHWHILE = 0.95
 
@@ -28,19 +29,26 @@ def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None, off
     Where times are not known (``costs`` is None), or ``CLNN_LAYOUT`` names a layout, bytes that must be moved are weighed against
     bytes that do not lie in the preferred layout. Inputs, variables and outputs of the graph stay row-major.
     """
-    if config.layout not in PREFERENCES:
-        raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(PREFERENCES))
+    if config.layout not in NAMES:
+        raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(NAMES))
     graph = graph.clone()
     offered = _Offered(offers or Offers(target))
     ways = [offered.of(node) for node in graph.nodes]
     if all(len(found) == 1 for found in ways):
         chosen = [0] * len(ways)
     elif costs is None or config.layout != "auto":
-        chosen = _by_bytes(graph, ways, PREFERENCES[config.layout])
+        chosen = _by_bytes(graph, ways, _preferred(target))
     else:
         chosen, note = _by_seconds(graph, ways, costs)
         graph.notes.append(note)
     return _insert(graph, [list(found)[number] for found, number in zip(ways, chosen, strict=True)])
+
+
+def _preferred(target: Target) -> Layout:
+    """What the configuration prefers; blocks of channels are those of the device, NCHW where it has none."""
+    if config.layout == "NCHWc" and target.channel_block:
+        return blocked(target.channel_block)
+    return NHWC if config.layout == "NHWC" else ROW
 
 
 # -- what each node could do --------------------------------------------------------------------------------------------
@@ -64,14 +72,14 @@ class _Offered:
     def _ask(self, node: Node, inputs: Specs, outputs: Specs) -> dict[Layouts, list[Offer]]:
         found: dict[Layouts, list[Offer]] = {}
         reasons = []
-        wanted = config.lowering.get(node.op.name)
+        wanted, own = config.lowering.get(node.op.name), self.offers.target.channel_block
         forced: set[Layouts] = set()
         for lowering in sorted(node.op.lowerings, key=lambda lowering: lowering.name != wanted):
             for given, made in lowering.layouts(node.op, inputs, outputs):
                 given, made = tuple(given), tuple(made)
                 fits = all(layout.fits(spec.shape) for layout, spec in
                            zip((*given, *made), (*inputs, *outputs), strict=True))
-                if not fits or (given, made) in forced:
+                if not fits or (given, made) in forced or any(layout.block not in (0, own) for layout in (*given, *made)):
                     continue
                 try:
                     offer = self.offers.of(lowering, node.op, laid(inputs, given), laid(outputs, made), lowering.name == wanted)

@@ -35,6 +35,7 @@ SHARES: dict[str, tuple[float, float]] = {
     "gemm/tiled": (0.02, 0.8),
     "gemm/simple": (0.012, 0.04),
     "conv/direct": (0.013, 0.08),
+    "conv/direct_blocks": (0.9, 0.08),
     "conv/direct_channels": (0.8, 0.08),
     "conv/direct_planes": (0.5, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
@@ -139,6 +140,8 @@ def _of(table: dict[str, tuple[float, float]], template: str, cpu: bool) -> floa
 def _name(kernel) -> str:
     """The kernel's name in the table of shares."""
     t = kernel.t
+    if getattr(kernel.p, "beside", 0) and kernel.template == "conv/depthwise":
+        return CHANNEL_VECTORS
     if getattr(kernel.p, "inner", "") == "channels" and (getattr(t, "ACROSS", 1) > 1 or getattr(t, "LANES", 0) == 1 < t.VECTOR):
         return CHANNEL_VECTORS
     return kernel.template
@@ -166,7 +169,7 @@ def _through_tiles(kernel: KernelSpec, tiles: int) -> float:
     p, elements = kernel.p, len(kernel.p.images) ** 2
     if kernel.template == "conv/winograd_fused":
         return 2.0 * elements * _up(tiles, kernel.t.TILES) * p.outs * (p.ins + FINISHED)
-    transforms = sum(channels * (TRANSFORMED if strides[1] == 1 else TRANSFORMED_APART)
+    transforms = sum(channels * (TRANSFORMED if strides[1] == 1 or p.beside else TRANSFORMED_APART)
                      for channels, strides in ((p.ins, p.x_strides), (p.outs, p.y_strides)))
     return elements * tiles * (2.0 * p.ins * p.outs + transforms)
 

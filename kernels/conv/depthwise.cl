@@ -5,24 +5,28 @@ from clnn.codegen.store import by_vector
 from clnn.codegen.taps import Taps, chunks
 from clnn.codegen.walk import WALK, choose_walk, walk_group, walk_items
 
+def lanes(p, t):
+    """Channels that an item takes together."""
+    return p.beside or t.ACROSS
+
 def axes(p, t):
     """(vertical, horizontal) Taps."""
     def of(axis, rows):
         return Taps(p.pixels[axis], p.results[axis], p.window[axis], p.stride[axis], p.padding[axis], p.dilation[axis],
                     p.backwards, rows)
-    cols = t.COLS if t.ACROSS > 1 or p.inner == "columns" and t.GROUP > 1 else 1
+    cols = t.COLS if lanes(p, t) > 1 or p.inner == "columns" and t.GROUP > 1 else 1
     return of(0, t.ROWS), of(1, max(1, cols // p.stride[1]) if p.backwards else cols)
 
 def units(p, t, cpu):
     """Blocks of results; for an item that walks a row of blocks, or all channels of one, the rows or pixels."""
     down, across = axes(p, t)
     if not cpu:
-        return p.N * p.C * down.blocks * across.blocks
-    return p.N * down.blocks * (across.blocks if p.inner == "channels" else p.C)
+        return p.N * p.C // (p.beside or 1) * down.blocks * across.blocks
+    return p.N * down.blocks * (across.blocks if p.inner == "channels" else p.C // (p.beside or 1))
 
 def choose_across(p, target):
     """Channels of a vector: as many as a register holds."""
-    if not p.taps_first:
+    if not p.taps_first or p.beside:
         return 1
     return next(v for v in (16, 8, 4, 1) if p.C % v == 0 and v <= max(target.vector_width, 4))
 
@@ -32,7 +36,7 @@ def choose(p, target):
         GROUP = 1 if target.is_cpu else 256
         ACROSS = choose_across(p, target)
         if target.is_cpu or p.inner == "channels":
-            COLS = 2 if ACROSS > 1 else 1
+            COLS = 2 if p.beside or ACROSS > 1 else 1
         else:
             COLS = next(v for v in (4, 2, 1) if p.results[1] % v == 0)
     cost = One.ROWS * p.window[0] * p.window[1] * (1 if not target.is_cpu else p.C if p.inner == "channels" else p.results[1])
@@ -51,12 +55,13 @@ KERNEL = Kernel(
              "x_strides": "of (N, C, H, W) in x",
              "strides": "of (N, C, H, W) in the result",
              "taps_first": "whether the filters lie as (taps, C), for CPUs that take channels together, rather than (C, taps)",
-             "inner": "what lies side by side: columns or channels"},
+             "inner": "what lies side by side: columns or channels",
+             "beside": "channels of a block, where planes are made of such (then a channel's stride is that of a block's first), else 0"},
     tunables=(*WALK, Tunable("ROWS", (1, 2, 4, 8), 4, 3, "results, or strides of them, down a column that share what is loaded"),
               Tunable("COLS", (1, 2, 4), 1, 3, "results of a row that share what is loaded: with GROUP > 1 where columns lie side by side, or with ACROSS > 1"),
-              Tunable("ACROSS", (1, 4, 8, 16), 1, 1, "channels that an item of a group of one takes together")),
-    constraints=(Constraint(lambda p, t, target: t.ACROSS == 1 or (t.GROUP == 1 and p.taps_first and p.C % t.ACROSS == 0),
-                            "the vector does not fit the channels, or their filters"),),
+              Tunable("ACROSS", (1, 4, 8, 16), 1, 1, "channels that an item of a group of one takes together, where they do not lie in blocks")),
+    constraints=(Constraint(lambda p, t, target: t.ACROSS == 1 or p.beside == 0 and (t.GROUP == 1 and p.taps_first and p.C % t.ACROSS == 0),
+                            "the vector does not fit the channels, their blocks, or their filters"),),
     choose=choose,
     global_size=lambda p, t: walk_items(units(p, t, t.GROUP == 1), t),
     local_size=walk_group,
@@ -66,8 +71,9 @@ KERNEL = Kernel(
 <%
 down, across = axes(p, t)
 taps = p.window[0] * p.window[1]
-V = t.ACROSS
+V, planes = lanes(p, t), p.C // (p.beside or 1)
 kind = f"float{V}" if V > 1 else "float"
+apart = f" * {p.beside}" if p.beside else ""
 xn, xc, xh, xw = p.x_strides
 yn, yc, yh, yw = p.strides
 walk = t.GROUP == 1
@@ -182,10 +188,10 @@ ${signature}
         const int i = pixel / ${across.blocks} % ${down.blocks}, n = pixel / ${across.blocks * down.blocks};
 % else:
         const int j = unit % ${across.blocks}, i = unit / ${across.blocks} % ${down.blocks};
-        const int plane = unit / ${across.blocks * down.blocks}, c = plane % ${p.C}, n = plane / ${p.C};
+        const int plane = unit / ${across.blocks * down.blocks}, c = plane % ${planes}${apart}, n = plane / ${planes};
         ${"" if joined else filters("c")}
 % endif
-        ${tile() if across.block > 1 and p.inner == "columns" else block(cut_h, cut_w)}
+        ${tile() if across.block > 1 and p.inner == "columns" and V == 1 else block(cut_h, cut_w)}
 </%loops:each>
 % elif p.inner == "channels":
 <%loops:each n="${units(p, t, True)}" index="unit" t="${t}">
@@ -205,7 +211,7 @@ ${signature}
 </%loops:each>
 % else:
 <%loops:each n="${units(p, t, True)}" index="unit" t="${t}">
-        const int i = unit % ${down.blocks}, plane = unit / ${down.blocks}, c = plane % ${p.C}, n = plane / ${p.C};
+        const int i = unit % ${down.blocks}, plane = unit / ${down.blocks}, c = plane % ${planes}${apart}, n = plane / ${planes};
         ${"" if joined else filters("c")}
 % if cut_h:
         if (i < ${h_first} || i >= ${h_last}) {

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from clnn.codegen.channels import component
 from clnn.codegen.convolution import LONGEST, SIDES
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.register_blocks import candidates, fits, turns
 
 def blocks(p, t):
     """Register blocks of a row of results."""
@@ -31,26 +32,18 @@ def local_bytes(p, t):
     return 4 * (pixel_floats(p, t) + t.PIXELS * t.VECTORS * t.ACROSS)
 
 def registers(p, t, target):
-    """Accumulators, at most three of four registers, and the filters of a tap and a pixel: 32 registers of 16 floats, or 16 of 8."""
-    lanes = max(min(target.vector_width, 16), 8)
-    of_vector = -(-t.ACROSS // lanes)
-    return t.PIXELS * t.VECTORS * of_vector <= 3 * lanes // 2 and (t.PIXELS + 1) * t.VECTORS * of_vector < 2 * lanes
+    return fits(t.PIXELS, t.VECTORS, t.ACROSS, target)
 
 def block(p, target):
     """Lanes, vectors and pixels of a register block: those that take the fewest turns of the multipliers."""
-    lanes = next(v for v in (16, 8, 4) if p.outs % v == 0 and v <= max(target.vector_width, 4))
-    best = None
-    for vectors in (1, 2, 3, 4):
-        for pixels in range(1, 25):
-            t = SimpleNamespace(ACROSS=lanes, VECTORS=vectors, PIXELS=pixels)
-            if p.outs % (lanes * vectors) or not registers(p, t, target):
-                continue
-            # each tap loads what it multiplies; few chains of additions leave the multipliers waiting
-            turns = max(pixels * vectors, 8) + 0.5 * (pixels + vectors)
-            cost = turns * blocks(p, t) * p.outs // vectors
-            if best is None or cost < best[0]:
-                best = cost, t
-    return vars(best[1])
+    across = p.beside or next(v for v in (16, 8, 4) if p.outs % v == 0 and v <= max(target.vector_width, 4))
+
+    def cost(block):
+        pixels, vectors = block
+        return turns(pixels, vectors) * blocks(p, SimpleNamespace(PIXELS=pixels)) * p.outs // vectors
+
+    pixels, vectors = min(candidates(p.outs, across, target), key=cost)
+    return {"ACROSS": across, "VECTORS": vectors, "PIXELS": pixels}
 
 def choose(p, target):
     t = SimpleNamespace(**block(p, target), ROWS=min(p.results[0], 8), CHUNK=1)
@@ -68,13 +61,14 @@ KERNEL = Kernel(
     reads=("x", "f"),
     stores=("y",),
     # backwards, the filters lie by the channels that are read, and are turned about
-    problem=SIDES,
+    problem={**SIDES, "beside": "result channels of a block, where they lie in such, else 0"},
     tunables=(Tunable("ROWS", (1, 2, 4, 7, 8, 14, 16, 28), 4, 3, "rows of results that are made together"),
               Tunable("PIXELS", (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 24), 4, 3, "results of a row in a register block"),
               Tunable("ACROSS", (4, 8, 16), 8, 4, "result channels of a vector"),
               Tunable("VECTORS", (1, 2, 3, 4), 2, 1, "vectors of a register block"),
               Tunable("CHUNK", (1, 2, 4, 8, 16, 32, 64), 1, 3, "bands that one item makes")),
     constraints=(Constraint(lambda p, t, target: p.outs % (t.ACROSS * t.VECTORS) == 0, "the vectors do not fit the channels"),
+                 Constraint(lambda p, t, target: p.beside in (0, t.ACROSS), "a vector is a block of result channels"),
                  Constraint(registers, "the register block must fit into the vector registers")),
     choose=choose,
     global_size=lambda p, t: (-(-units(p, t) // t.CHUNK),),
@@ -84,10 +78,13 @@ KERNEL = Kernel(
 %>
 <%namespace name="vectors" file="/lib/vectors.mako"/>
 <%
-kind, lanes = f"float{t.ACROSS}", range(t.ACROSS)
+V, kind = t.ACROSS, f"float{t.ACROSS}"
 wide, high = range(t.PIXELS), range(t.VECTORS)
 line, spread = pitch(p, t), p.groups * p.ins
 (down, across), (step_down, step_across) = p.dilation, p.stride
+area = p.results[0] * p.results[1]
+# elements between the results of neighbouring pixels, and of neighbouring vectors
+pixel, vector = (p.beside, area * p.beside) if p.beside else (p.groups * p.outs, V)
 made, every = p.groups * p.outs, p.window[0] * p.window[1]
 # where the filters of a group, of a channel and of a tap lie
 of_group, of_tap = (p.ins * every * p.outs, p.outs) if p.backwards else (p.outs, made)
@@ -96,12 +93,12 @@ step = max(LONGEST // every, 1)
 
 def kept(i, v):
     """Statement that adds a sum of some channels to the others."""
-    to = f"*(__local {kind}*)(Y + {(i * t.VECTORS + v) * t.ACROSS})"
+    to = f"*(__local {kind}*)(Y + {(i * t.VECTORS + v) * V})"
     return f"{to} = c0 > 0 ? {to} + a{i}_{v} : a{i}_{v};" if step < p.ins else f"{to} = a{i}_{v};"
 
 ragged = p.results[1] % t.PIXELS
 %>
-${vectors.multiply_add(t.ACROSS)}
+${vectors.multiply_add(V)}
 ${signature}
 {
     typedef ${kind} loose_t __attribute__((aligned(4)));
@@ -128,10 +125,14 @@ ${signature}
             }
         }
         const int stop = ${p.results[0]} - band < ${t.ROWS} ? ${p.results[0]} - band : ${t.ROWS};
-        for (int k = 0; k < ${p.outs}; k += ${t.ACROSS * t.VECTORS})
+        for (int k = 0; k < ${p.outs}; k += ${V * t.VECTORS})
             for (int row = 0; row < stop; ++row)
                 for (int col = 0; col < ${p.results[1]}; col += ${t.PIXELS}) {
+% if p.beside:
+                    const index_t to = (((index_t)n * ${made} + g * ${p.outs} + k) * ${p.results[0]} + (band + row) * ${p.beside}) * ${p.results[1]} + col * ${p.beside};
+% else:
                     const index_t to = (((index_t)n * ${p.results[0]} + band + row) * ${p.results[1]} + col) * ${made} + g * ${p.outs} + k;
+% endif
 % if step < p.ins:
                     for (int c0 = 0; c0 < ${p.ins}; c0 += ${step}) {
                     const int channels = ${p.ins} - c0 < ${step} ? ${p.ins} - c0 : ${step};
@@ -161,8 +162,8 @@ ${signature}
 % endif
                     for (int i = 0; i < ${f"({p.results[1]} - col < {t.PIXELS} ? {p.results[1]} - col : {t.PIXELS})" if ragged else t.PIXELS}; ++i) {
 % for v in high:
-                        { const ${kind} made = *(__local const ${kind}*)(Y + i * ${t.VECTORS * t.ACROSS} + ${v * t.ACROSS});
-                          ${store_vector("y", f"to + i * {made} + {v * t.ACROSS}", [component("made", j, t.ACROSS) for j in lanes])} }
+                        { const ${kind} made = *(__local const ${kind}*)(Y + i * ${t.VECTORS * V} + ${v * V});
+                          ${store_vector("y", f"to + i * {pixel} + {v * vector}", [component("made", j, V) for j in range(V)])} }
 % endfor
                     }
                 }
@@ -172,9 +173,9 @@ ${signature}
 ## Adds the products of one filter element of all results with channel ``c`` of their pixels.
 <%def name="products(c)">
                             {
-                                const ${kind} ${", ".join(f"f{v} = *(__global const loose_t*)(filters + {c} * {of_channel} + {v * t.ACROSS})" for v in high)};
+                                const ${kind} ${", ".join(f"f{v} = *(__global const loose_t*)(filters + {c} * {of_channel} + {v * V})" for v in high)};
 % for i in wide:
-                                { const float e = at[${i * step_across * p.ins} + ${c}]; ${" ".join(f"a{i}_{v} = clnn_multiply_add{t.ACROSS}(e, f{v}, a{i}_{v});" for v in high)} }
+                                { const float e = at[${i * step_across * p.ins} + ${c}]; ${" ".join(f"a{i}_{v} = clnn_multiply_add{V}(e, f{v}, a{i}_{v});" for v in high)} }
 % endfor
                             }
 </%def>

@@ -77,7 +77,7 @@ ${signature}
         for (int block = 0; block < ${t.TILES}; ++block) {
             const int tile = first + block;
 % endif
-            ${winograd.collect(p.pixels, p.x_strides, p.origin, hop, p.rows, p.cols, size, "tile", "c", LANES)}
+            ${winograd.collect(p.pixels, p.x_strides, p.origin, hop, p.rows, p.cols, size, "tile", "c", LANES, beside=p.beside)}
             ${sandwich(p.images, "d", "v", "float16")}
 % for i in range(made):
 % for j in range(made):
@@ -131,7 +131,7 @@ ${signature}
 % endfor
                 ${sandwich(p.back, "m", "y", "float16")}
                 ${winograd.keep("y", hop, LANES)}
-                ${winograd.spread(store, p.results, p.y_strides, hop, p.rows, p.cols, "tile", "k + v", LANES, LANES)}
+                ${winograd.spread(store, p.results, p.y_strides, hop, p.rows, p.cols, "tile", "k + v", LANES, LANES, p.beside)}
             }
         }
     }

@@ -6,8 +6,8 @@ side, or one plane apart. They need a private array ``part`` of [element][lane],
 from clnn.codegen.image_tiles import first_pixel, inside, left_of
 %>
 ## Declares d0_0 …, the pixels of ``tile`` as vectors of ``lanes`` channels from ``channel`` on; outside the image they are 0. If ``count`` is
-## given, only so many channels exist, and the spare lanes repeat the last one.
-<%def name="collect(pixels, strides, origin, hop, rows, cols, size, tile, channel, lanes, count=None)">
+## given, only so many channels exist, and the spare lanes repeat the last one. ``beside`` is how many channels a block has, if they lie in such.
+<%def name="collect(pixels, strides, origin, hop, rows, cols, size, tile, channel, lanes, count=None, beside=0)">
 <%
 high, wide = pixels
 _, sc, sh, sw = strides
@@ -28,6 +28,10 @@ kind = f"float{lanes}"
                         const index_t from = at + i * ${sh} + j * ${sw};
 % if count:
                         for (int lane = 0; lane < ${lanes}; ++lane) to[lane] = x[from + (lane < ${count} ? lane : ${count} - 1) * ${sc}];
+% elif beside:
+% for lane in range(0, lanes, beside):
+                        *(float${beside}*)(to + ${lane}) = *(__global const float${beside}*)(x + from + ${lane * sc});
+% endfor
 % elif sc == 1:
                         *(loose_t*)to = *(__global const loose_t*)(x + from);
 % else:
@@ -51,22 +55,30 @@ kind = f"float{lanes}"
 % endfor
 </%def>
 
-## Stores the pixels of ``tile``, kept in ``part``, of ``count`` channels from ``channel`` on; ``store`` is the caller's hook.
-<%def name="spread(store, results, strides, hop, rows, cols, tile, channel, lanes, count)">
+## Stores the pixels of ``tile``, kept in ``part``, of ``count`` channels from ``channel`` on, in blocks of ``beside`` if that is given; ``store`` is the
+## caller's hook.
+<%def name="spread(store, results, strides, hop, rows, cols, tile, channel, lanes, count, beside=0)">
 <%
 _, sk, sp, sq = strides
 high, wide = results
 down, across = left_of("h", high, rows, hop), left_of("w", wide, cols, hop)
-value = f"part[(i * {hop} + j) * {lanes} + lane]"
+
+def value(lane="lane"):
+    return f"part[(i * {hop} + j) * {lanes} + {lane}]"
 %>
                 ${first_pixel(tile, rows, cols, hop, strides)} + (index_t)(${channel}) * ${sk};
-% if sk == 1:
+% if beside:
+                for (int group = 0; group < ${lanes}; group += ${beside})
+                    for (int i = 0; i < ${down}; ++i)
+                        for (int j = 0; j < ${across}; ++j)
+                            for (int lane = 0; lane < ${beside}; ++lane) ${store("y", f"at + group * {sk} + i * {sp} + j * {sq} + lane", value("group + lane"))}
+% elif sk == 1:
                 for (int i = 0; i < ${down}; ++i)
                     for (int j = 0; j < ${across}; ++j)
-                        for (int lane = 0; lane < ${count}; ++lane) ${store("y", f"at + i * {sp} + j * {sq} + lane", value)}
+                        for (int lane = 0; lane < ${count}; ++lane) ${store("y", f"at + i * {sp} + j * {sq} + lane", value())}
 % else:
                 for (int lane = 0; lane < ${count}; ++lane)
                     for (int i = 0; i < ${down}; ++i)
-                        for (int j = 0; j < ${across}; ++j) ${store("y", f"at + i * {sp} + j * {sq} + lane * {sk}", value)}
+                        for (int j = 0; j < ${across}; ++j) ${store("y", f"at + i * {sp} + j * {sq} + lane * {sk}", value())}
 % endif
 </%def>
