@@ -1,8 +1,8 @@
 """What a problem should take on a device, from nothing but the device's peak speeds: the cost model.
 
-Every launch takes the longer of computing and moving, plus its own start; launches follow each other. A product of matrices
-counts with the multiplications that it really does, tiles filled up, which is what sets Winograd, strides and narrow matrices
-apart from the definition. Kernels reach a share of the peaks that depends on their kind: :data:`SHARES`. The model ranks where
+Every launch takes the longer of computing and moving plus its own start, on CPUs both, as they have too few threads to compute
+with some while others wait; launches follow each other. A product of matrices counts with the multiplications that it really
+does, tiles filled up, which is what sets Winograd, strides and narrow matrices apart from the definition. Kernels reach a share of the peaks that depends on their kind: :data:`SHARES`. The model ranks where
 nothing is measured, weighs layouts, and shares out the tuner's time; a measured time always counts more.
 """
 
@@ -37,11 +37,11 @@ SHARES: dict[str, tuple[float, float]] = {
     "conv/direct": (0.013, 0.08),
     "conv/direct_blocks": (0.9, 0.08),
     "conv/direct_channels": (0.8, 0.08),
-    "conv/direct_planes": (0.5, 0.08),
+    "conv/direct_planes": (0.42, 0.08),
     "conv/direct_planes_wgrad": (0.8, 0.08),
     "conv/depthwise": (0.12, 0.15),
     CHANNEL_VECTORS: (0.4, 0.15),
-    "conv/winograd_blocks": (0.8, 0.1),
+    "conv/winograd_blocks": (0.95, 0.1),
     "conv/winograd_fused": (0.01, 0.6),
     "conv/strips": (0.01, 0.6),
     "conv/window_sums": (0.01, 0.6),
@@ -54,6 +54,11 @@ BANDWIDTHS: dict[str, tuple[float, float]] = {
     "conv/col2im": (0.15, 0.6),
     "conv/winograd": (0.5, 0.8),
     "conv/winograd_blocks": (1.0, 0.8),
+    "conv/depthwise": (0.9, 0.9),
+    "conv/depthwise_wgrad": (0.45, 0.9),
+    "conv/direct_blocks": (0.7, 0.9),
+    "conv/direct_planes": (0.6, 0.9),
+    "conv/direct_planes_wgrad": (0.6, 0.9),
     "": (0.45, 0.9),
 }
 #: share of the bandwidth that changes of layout reach on CPUs and elsewhere
@@ -68,9 +73,11 @@ TRANSFORMED, TRANSFORMED_APART = 80, 130
 #: channels that a GPU reads and multiplies in the time that it takes to transform the results of such a kernel back
 FINISHED = 12
 #: how much faster than from memory the filters come that every item of it reads
-NEARER = 2
+NEARER = 4
 #: what is left of a CPU's GEMM where sums are stored after each 64 products
 SHALLOW = 0.75
+#: multiply-adds that take as long as packing an element
+PACKING = 4
 #: elements of a vector that packing reads on CPUs
 VECTOR = 8
 #: what is left of the first on CPUs where the result is narrower than half of one
@@ -110,7 +117,7 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         kernel = launch.kernel
         product, tiles = _product(launch), _tiles(launch)
         if product is not None:
-            flops = _padded(product, kernel.t)
+            flops = _padded(product, kernel.t) + (_packing(product, kernel.t) if kernel.template == "gemm/packed" else 0.0)
             share = _of(SHARES, kernel.template, cpu) * _eased(product, kernel.t, cpu)
         elif tiles:
             flops, share = _through_tiles(kernel, tiles), _of(SHARES, kernel.template, cpu)
@@ -121,8 +128,9 @@ def bound(problem: Problem, offer: Offer, speeds: Peak, units: int, cpu: bool) -
         if tiles and cpu:
             moved += nbytes(launch.reads[1:]) * (math.prod(kernel.global_size) - 1) / NEARER
         awake = 1.0 if cpu or product is not None else min(1.0, math.prod(kernel.global_size) / (AWAKE * units))
-        total += max(flops / (speeds.flops * share * min(awake, _busy(kernel, units))),
-                     moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu)))
+        computing = flops / (speeds.flops * share * min(awake, _busy(kernel, units)))
+        moving = moved / (speeds.bandwidth * awake * _of(BANDWIDTHS, kernel.template, cpu))
+        total += computing + moving if cpu else max(computing, moving)
         total += speeds.launch + BETWEEN
     return total
 
@@ -192,6 +200,13 @@ def _padded(p: SimpleNamespace, t: SimpleNamespace) -> float:
     if cols > p.N:      # narrow results are computed by narrower kernels, or the other way round
         cols = min(cols, 16)
     return 2.0 * p.batch * p.K * _up(p.M, rows) * _up(p.N, cols)
+
+
+def _packing(p: SimpleNamespace, t: SimpleNamespace) -> float:
+    """Operations that take as long as packing the operands that do not lie as they are read, once for each tile that reads them."""
+    elements = 0 if p.a.straight or p.a.transposed.in_panels(t.MR) else p.M * p.K * -(-p.N // t.NC)
+    elements += 0 if p.b.in_panels(16 * t.NV) else p.K * p.N * -(-p.M // t.MC)
+    return 2.0 * PACKING * p.batch * elements
 
 
 def _up(extent: int, step: int) -> int:
