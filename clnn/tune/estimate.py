@@ -2,8 +2,9 @@
 
 Every launch takes the longer of computing and moving plus its own start, on CPUs both, as they have too few threads to compute
 with some while others wait; launches follow each other. A product of matrices counts with the multiplications that it really
-does, tiles filled up, which is what sets Winograd, strides and narrow matrices apart from the definition. Kernels reach a share of the peaks that depends on their kind: :data:`SHARES`. The model ranks where
-nothing is measured, weighs layouts, and shares out the tuner's time; a measured time always counts more.
+does, tiles filled up, which is what sets Winograd, strides and narrow matrices apart from the definition. Kernels reach a share
+of the peaks that depends on their kind: :data:`SHARES`. The model ranks where nothing is measured, weighs layouts, and shares
+out the tuner's time; a measured time always counts more.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def _padded(p: SimpleNamespace, t: SimpleNamespace) -> float:
 
 
 def _packing(p: SimpleNamespace, t: SimpleNamespace) -> float:
-    """Operations that take as long as packing the operands that do not lie as they are read, once for each tile that reads them."""
+    """Operations that take as long as packing the operands that do not lie as they are read, for each tile that reads them."""
     elements = 0 if p.a.straight or p.a.transposed.in_panels(t.MR) else p.M * p.K * -(-p.N // t.NC)
     elements += 0 if p.b.in_panels(16 * t.NV) else p.K * p.N * -(-p.M // t.MC)
     return 2.0 * PACKING * p.batch * elements

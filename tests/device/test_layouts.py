@@ -1,4 +1,4 @@
-"""Networks with images in NHWC give what they give in NCHW, forward, backward and in inference."""
+"""Networks with images in NHWC, or in blocks of channels, give what they give in NCHW, forward, backward and in inference."""
 
 from __future__ import annotations
 
@@ -62,14 +62,28 @@ def test_training_in_nhwc_gives_the_same_numbers(name, device_session):
         same(found["NHWC"][what], expected, what)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_inference_in_nhwc_gives_the_same_numbers(name, device):
-    make, shape = NETWORKS[name]
+def mobile() -> Module:
+    """Thin and wide layers in turn, some by channel, from an image into blocks of channels and back."""
+    return Sequential(Conv2d(3, 16, 3, stride=2, padding=1), ReLU(), Conv2d(16, 48, 1), ReLU(),
+                      Conv2d(48, 48, 3, groups=48, stride=2, padding=1), ReLU(), Conv2d(48, 32, 1),
+                      Conv2d(32, 32, 3, padding=1), ReLU(), Conv2d(32, 32, 3, stride=2, groups=2), AdaptiveAvgPool2d(1),
+                      Flatten(), Linear(32, 10))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHWc"])
+@pytest.mark.parametrize("name", [*NETWORKS, "mobile"])
+def test_inference_in_another_layout_gives_the_same_numbers(name, layout, device, device_session):
+    make, shape = (NETWORKS | {"mobile": (mobile, (4, 3, 30, 26))})[name]
     x, _ = batch(shape)
     clnn.nn.manual_seed(5)
     model = make().eval()
     results = []
-    for layout in ("NCHW", "NHWC"):
-        with config.override(layout=layout):
-            results.append(clnn.compile(model, shape, device=device).run(x))
+    for preferred in ("NCHW", layout):
+        with config.override(layout=preferred):
+            step = clnn.compile(model, shape, device=device, freeze=True)
+            results.append(step.run(x))
     same(results[1], results[0], "the scores")
+    if name == "mobile" and layout == "NCHWc" and device_session.target.is_cpu:
+        in_blocks = {node.op.name for node in step.graph.nodes for value in node.outputs if value.spec.layout.block}
+        assert "Conv2d" in in_blocks
+        assert {"direct_channels", "depthwise", "direct_blocks"} <= {node.lowering for node in step.graph.nodes}
