@@ -13,7 +13,7 @@ from bench.side import Prepared, Unable
 from clnn import models, ops, optim
 from clnn.compiler import PRECISIONS, build, open_session
 from clnn.errors import ClnnError
-from clnn.ir import NHWC, Graph, TensorSpec, Variable
+from clnn.ir import NHWC, Graph, Layout, TensorSpec, Value, Variable, blocked
 from clnn.ops.step import StepState
 from clnn.ops.tracing import apply
 from clnn.passes import INFERENCE, choose_lowerings
@@ -96,17 +96,30 @@ class Ours:
         result = PROGRAMS[case.kind](case.params, *values)
         graph.outputs = list(result) if isinstance(result, tuple) else [result]
         passes = INFERENCE
-        if layout == "NHWC":        # as layers of a network find their images where it pays; inputs would be row-major otherwise
+        if layout != "NCHW":        # as layers of a network find their images where it pays; inputs would be row-major otherwise
             passes = (choose_lowerings,)
             images = [*values, *(value for node in graph.nodes for value in node.outputs if case.kind != "wgrad")]
             for value in images:
                 if value.kind != "variable":
-                    value.spec = value.spec.with_layout(NHWC)
+                    value.spec = value.spec.with_layout(self._layout(layout, case, value))
         _, executable = build(graph, self.session, passes)
         for name, array in arrays.items():
             if name != "w":
                 executable.write(name, array)
         return executable
+
+    def _layout(self, layout: str, case: Case, value: Value) -> Layout:
+        """How an image lies; one that cannot be cut into blocks has its channels innermost."""
+        if layout == "NHWC":
+            return NHWC
+        if case.kind == "wgrad":
+            raise Unable("there are no kernels for gradients of filters in blocks of channels")
+        blocks = blocked(self.session.target.channel_block)
+        if blocks.fits(value.shape):
+            return blocks
+        if value.kind == "input":
+            return NHWC
+        raise Unable("the channels of the result are no whole blocks")
 
     # -- models -----------------------------------------------------------------------------------------------------
 

@@ -181,7 +181,8 @@ def _skips(result: dict, precision: str) -> list[str]:
         for skip in case["skipped"]:
             v = skip["variant"]
             if v["precision"] == precision:
-                layout = v.get("layout", "") if skip["who"].startswith("torch") else ""
+                layout = v.get("layout", "")
+                layout = layout if layout != "NCHW" or skip["who"].startswith("torch") else ""
                 who = " ".join(filter(None, [skip["who"], layout, v["mode"] if v.get("mode") != "eager" else ""]))
                 found.setdefault((who, skip["reason"]), []).append(case["name"])
     lines = []

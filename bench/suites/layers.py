@@ -95,5 +95,6 @@ def cases(batch: int, quick: bool) -> list[Case]:
 
 def run(options: Options) -> dict:
     batch = options.batch or ((4 if options.quick else 16) if options.is_cpu else 64)
+    layouts = ("NCHW", "NHWC", "NCHWc") if options.is_cpu else ("NCHW", "NHWC")
     return Competition("layers", options, lambda made, _, indices, values: convolution_reference(made, indices),
-                       own_variants=({}, {"layout": "NHWC"})).run(cases(batch, options.quick))
+                       own_variants=tuple({"layout": layout} for layout in layouts)).run(cases(batch, options.quick))
