@@ -227,6 +227,10 @@ def _planes_layouts(op, inputs, outputs):
     return [((ROW,) * len(inputs), (ROW,) * len(outputs))]
 
 
+def _innermost_layouts(op, inputs, outputs):
+    return [((NHWC, NHWC), (ROW,) * len(outputs))]
+
+
 def _channels_layouts(op, inputs, outputs):
     return [((NHWC, ROW), (layout,)) for layout in (NHWC, blocked(8), blocked(16))]
 
@@ -274,6 +278,7 @@ DGRAD = (
 )
 WGRAD = (
     Lowering("direct_planes", direct_planes.wgrad, direct_planes.refuse, _planes_layouts),
+    Lowering("direct_channels", direct_channels.wgrad, direct_channels.refuse_wgrad, _innermost_layouts),
     Lowering("winograd", winograd.wgrad, winograd.refuse, _wgrad_layouts),
     Lowering("depthwise", depthwise.wgrad, layouts=_wgrad_layouts),
     Lowering("strips", strips.wgrad, strips.refuse_wgrad, _planes_layouts),

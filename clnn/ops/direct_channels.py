@@ -1,5 +1,5 @@
-"""Convolutions, and their gradients in the image, on CPUs where channels are innermost: vectors of result channels, summed over
-taps of pixels. The results may lie in blocks of channels.
+"""Convolutions of few channels, and their gradients, on CPUs where channels are innermost: vectors of result channels, summed
+over taps of pixels. The results may lie in blocks of channels.
 
 A product of matrices would unfold the image first; here rows of pixels are copied once.
 """
@@ -10,6 +10,7 @@ from ..codegen.convolution import sides
 from ..codegen.lowering import Context
 from ..errors import LoweringError
 from ..target import Target
+from .direct_planes import sum_parts
 from .tiles import turn
 
 #: fewest channels that fill a vector
@@ -17,6 +18,8 @@ NARROWEST = 4
 #: most channels of a group that are read with which products of matrices do not pay against this, and with 1×1 filters, which
 #: nothing need be unfolded for; measured on a CPU in 2026-11
 MANY, MANY_SINGLE = 64, 32
+#: elements of a row of a filter for which its gradient is made as vectors of neighbours
+SHORTEST, LONGEST_RUN = 5, 40
 
 
 def _check(op, context: Context, made: int) -> None:
@@ -54,6 +57,27 @@ def dgrad(op, context: Context) -> None:
     filters = context.scratch((k, r * s, c))
     turn(context, context.input(1), filters, k, r * s, c)
     _launch(op, context, filters, padding, backwards=True)
+
+
+def wgrad(op, context: Context) -> None:
+    """A row of a filter is a run of neighbours in the image, whose products with a gradient are a few vectors."""
+    if not context.target.is_cpu:
+        raise LoweringError("is made for CPUs")
+    if op.groups > 1 or op.dilation != (1, 1):
+        raise LoweringError("takes runs of neighbours, without groups or dilation")
+    problem = sides(op, *context.inputs, op.window, False)
+    problem |= {"C": problem.pop("ins"), "K": problem.pop("outs")}
+    for name in ("backwards", "groups", "dilation"):
+        del problem[name]
+    sum_parts(op, context, "conv/direct_channels_wgrad", problem, 4 * context.target.compute_units)
+
+
+def refuse_wgrad(op, inputs, outputs, target: Target) -> str | None:
+    """Where a row of a filter is too long for the registers, or so short that its vectors are mostly empty."""
+    if not target.is_cpu:
+        return "is made for CPUs"
+    run = inputs[0].shape[1] * op.window[1]
+    return None if SHORTEST <= run <= LONGEST_RUN else f"is made for rows of filters of {SHORTEST} to {LONGEST_RUN} elements"
 
 
 def refuse(op, inputs, outputs, target: Target) -> str | None:

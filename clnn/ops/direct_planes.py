@@ -5,6 +5,8 @@ Where a group has few channels, the matrices of a product are thin, and unfoldin
 
 from __future__ import annotations
 
+import math
+
 from ..codegen.convolution import sides
 from ..codegen.lowering import Context
 from ..codegen.views import matrix
@@ -46,16 +48,21 @@ def wgrad(op, context: Context) -> None:
     x, dy = context.inputs
     _check(context, op.window)
     problem = sides(op, x, dy, op.window, False)
-    channels, filters = problem.pop("ins"), problem.pop("outs")
+    problem |= {"C": problem.pop("ins"), "K": problem.pop("outs")}
     del problem["backwards"]
     wanted = 1 if op.groups >= 8 * context.target.compute_units else -(-2 * context.target.compute_units // op.groups)
+    sum_parts(op, context, "conv/direct_planes_wgrad", problem, wanted)
+
+
+def sum_parts(op, context: Context, template: str, problem: dict[str, object], wanted: int) -> None:
+    """Launch a kernel for the gradient in the filters that cuts the rows of all results into parts, and join these."""
+    x, dy = context.inputs
     parts = context.choice("parts", min(wanted, x.shape[0] * dy.shape[2]), (1, 2, 4, 8, 16, 32))
     outputs = {"part": context.output(0)} | ({"sums": context.output(1)} if op.row_sum else {})
-    depth = channels * op.window[0] * op.window[1]
+    depth = math.prod(context.outputs[0].shape[1:])
     stores = outputs if parts == 1 else {"part": context.scratch((parts, dy.shape[1], depth))} | (
         {"sums": context.scratch((parts, dy.shape[1]))} if op.row_sum else {})
-    context.launch("conv/direct_planes_wgrad", {**problem, "C": channels, "K": filters, "parts": parts},
-                   {"x": context.input(0), "dy": context.input(1)}, stores)
+    context.launch(template, problem | {"parts": parts}, {"x": context.input(0), "dy": context.input(1)}, stores)
     if parts > 1:
         reads = {"part": stores["part"]} | ({"part_sum": stores["sums"]} if op.row_sum else {})
         results = {"c": outputs["part"]} | ({"row_sum": outputs["sums"]} if op.row_sum else {})

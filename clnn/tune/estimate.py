@@ -158,7 +158,11 @@ def _name(kernel) -> str:
 
 def _filled(kernel) -> float:
     """The share of the lanes that are not idle."""
-    return min(1.0, kernel.t.ACROSS / VECTOR) if kernel.template == "conv/direct_channels" else 1.0
+    p, t = kernel.p, kernel.t
+    if kernel.template == "conv/direct_channels_wgrad":
+        run = p.window[1] * p.C
+        return run / _up(run, t.ACROSS)
+    return min(1.0, t.ACROSS / VECTOR) if kernel.template == "conv/direct_channels" else 1.0
 
 
 def _product(launch: Launch) -> SimpleNamespace | None:
