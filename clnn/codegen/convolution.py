@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import LoweringError
 from ..ir import TensorSpec
 
 SHAPE = {
@@ -43,6 +44,21 @@ def sides(op, image: TensorSpec, result: TensorSpec, window: tuple[int, int], ba
     return {"N": image.shape[0], "groups": op.groups, "ins": image.shape[1] // op.groups, "outs": result.shape[1] // op.groups,
             "pixels": image.shape[2:], "results": result.shape[2:], "window": tuple(window), "stride": op.stride,
             "padding": (op.padding[0], op.padding[2]), "dilation": op.dilation, "backwards": backwards}
+
+
+def turned_padding(op, window: tuple[int, int]) -> tuple[int, int]:
+    """The (top, left) padding with which a convolution by the filters turned about is the gradient in the image.
+
+    Raises:
+        LoweringError: if it is none: with strides, or where more is padded than a filter covers.
+    """
+    if op.stride != (1, 1):
+        raise LoweringError("the pixels of a stride are apart")
+    padding = tuple((size - 1) * apart - pad for size, apart, pad in
+                    zip(window, op.dilation, (op.padding[0], op.padding[2]), strict=True))
+    if min(padding) < 0:
+        raise LoweringError("pads more than a filter covers")
+    return padding
 
 
 def decode(dims: tuple[tuple[str, int], ...], index: str) -> str:

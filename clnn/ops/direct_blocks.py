@@ -6,7 +6,7 @@ the filters. Georganas et al., "Anatomy of high-performance deep learning convol
 
 from __future__ import annotations
 
-from ..codegen.convolution import sides
+from ..codegen.convolution import sides, turned_padding
 from ..codegen.lowering import Context, Operand
 from ..codegen.register_blocks import best, candidates
 from ..codegen.views import Digit, View
@@ -24,12 +24,7 @@ def fprop(op, context: Context) -> None:
 def dgrad(op, context: Context) -> None:
     """A convolution with the filters turned about."""
     k, c, r, s = context.inputs[1].shape
-    if op.stride != (1, 1):
-        raise LoweringError("the pixels of a stride are apart")
-    padding = tuple((size - 1) * apart - pad for size, apart, pad in
-                    zip((r, s), op.dilation, (op.padding[0], op.padding[2]), strict=True))
-    if min(padding) < 0:
-        raise LoweringError("pads more than a filter covers")
+    padding = turned_padding(op, (r, s))
     read = k // op.groups
     filters = View((Digit(read, c * r * s), Digit(r * s, 1)), (Digit(c, r * s),), batch=read * c * r * s)
     _convolve(op, context, filters, padding, backwards=True)

@@ -6,7 +6,7 @@ A product of matrices would unfold the image first; here rows of pixels are copi
 
 from __future__ import annotations
 
-from ..codegen.convolution import sides
+from ..codegen.convolution import sides, turned_padding
 from ..codegen.lowering import Context
 from ..errors import LoweringError
 from ..target import Target
@@ -48,12 +48,7 @@ def dgrad(op, context: Context) -> None:
     """A convolution with the filters turned about."""
     k, c, r, s = context.inputs[1].shape
     _check(op, context, c * op.groups)
-    if op.stride != (1, 1):
-        raise LoweringError("the pixels of a stride are apart")
-    padding = tuple((size - 1) * apart - pad for size, apart, pad in
-                    zip((r, s), op.dilation, (op.padding[0], op.padding[2]), strict=True))
-    if min(padding) < 0:
-        raise LoweringError("pads more than a filter covers")
+    padding = turned_padding(op, (r, s))
     filters = context.scratch((k, r * s, c))
     turn(context, context.input(1), filters, k, r * s, c)
     _launch(op, context, filters, padding, backwards=True)

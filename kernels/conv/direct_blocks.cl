@@ -123,7 +123,7 @@ pitch = line(p) if margins else width
 space, plane = ("__local", t.IMAGES * lines * pitch * B) if margins else ("__global", height * width * B)
 of_image = lines * pitch * B if margins else p.groups * read * plane
 single, shares = t.IMAGES == 1, parts(p, t)
-image, row = ("0", f"q / {across}") if single else (f"q / every", f"q % every / {across}")
+image, row = ("0", f"q / {across}") if single else ("q / every", f"q % every / {across}")
 
 def tap(letter, axis, step):
     """How far a tap is from the first one; backwards, filters are turned about."""
