@@ -97,8 +97,8 @@ Made by `tests/portability`; the figures are in [bench/results/portability.json]
 
 CI takes one of all default kernels that differ in constants only, some 500 for a machine, and compiles those that are not in the
 record of clean ones, [clean.json](../tests/portability/clean.json), as they are new or changed, and one in eight of the others,
-at least one of each template. It fails if one does not compile, needs scratch memory, or takes more local memory than declared. A
-record that is behind makes CI slower, not blind.
+at least one of each template. It fails if one does not compile, needs scratch memory, or takes more local memory than declared
+(a kernel for other devices: than the machine has). A record that is behind makes CI slower, not blind.
 
 A compiler that is missing is said to be missing, and its machines are left out. On Debian:
 `apt-get install intel-opencl-icd clang-19 libclc-19`."""

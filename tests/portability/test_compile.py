@@ -53,7 +53,7 @@ def test_default_kernels_compile_and_fit_registers(machine, compiler):
     held = clean.holds(machine)
     jobs = 1 if "PYTEST_XDIST_WORKER" in os.environ else None       # the other cores have tests of their own
     asked = unsure(machine.name, kernels, held)
-    found = complaints(kernels, recorded(kernels, held) | compiled(machine, asked, jobs))
+    found = complaints(machine, kernels, recorded(kernels, held) | compiled(machine, asked, jobs))
     assert not found, "\n".join([f"{len(found)} complaints, {len(asked)} of {len(kernels)} kernels compiled", *found[:40]])
 
 
@@ -112,6 +112,17 @@ def test_the_record_is_sampled(some):
         assert sum(name[0] == "a" for name in names) == -(-20 // SAMPLED) and sum(name[0] == "b" for name in names) == 1
     assert len({tuple(names) for names in taken.values()}) > 1          # machines differ, so that more is seen
     assert taken == names_of(some[::-1])
+
+
+def test_local_memory_that_is_not_declared_is_complained_of():
+    """But where a kernel for other devices is forced onto a GPU, whose compiler may keep private arrays there."""
+    def found(way, local):
+        kernel = SimpleNamespace(name="k", way=way, origin="test", local_bytes=1024, spec=SimpleNamespace(label="k"))
+        return complaints(MACHINES[0], [kernel], {"k": Usage(8, 64, 0, local)})
+
+    assert not found("chosen", 1024) and not found("forced", 1024 + 384)
+    for way, local in (("chosen", 1024 + 384), ("offered", 1024 + 384), ("seed", 1024 + 384), ("forced", (64 << 10) + 4)):
+        assert f"takes {local} bytes" in found(way, local)[0]
 
 
 def test_units_hold_every_kernel_once():
