@@ -39,14 +39,18 @@ def _answer(stream, fields: dict, binary: bytes = b"") -> None:
 
 
 def _build(context, queue, request: dict) -> bytes:
-    """Compile a program. With ``warm``, run one work-group of its kernel on empty tensors too: drivers for CPUs compile for a
-    work-group's size when they first meet it, and keep the result where the parent's driver finds it."""
+    """Compile a program. With ``warm``, run one work-group of its kernel too: drivers for CPUs compile for a work-group's size when
+    they first meet it, and keep the result where the parent's driver finds it. Its tensors are zero: boards begin so, and what
+    memory holds by chance can be a place far away."""
     api = cl()
     program = api.Program(context, request["source"]).build(options=QUIETLY)
     kernel = api.Kernel(program, request["name"])
     if not request["warm"]:
         return program.get_info(api.program_info.BINARIES)[0]
-    buffers = [api.Buffer(context, api.mem_flags.READ_WRITE, max(nbytes, 4)) for nbytes in request["arguments"]]
+    buffers = []
+    for nbytes in request["arguments"]:
+        buffers.append(api.Buffer(context, api.mem_flags.READ_WRITE, max(nbytes, 4)))
+        api.enqueue_fill_buffer(queue, buffers[-1], b"\0", 0, max(nbytes, 4))
     kernel.set_args(*buffers)
     api.enqueue_nd_range_kernel(queue, kernel, tuple(request["local"]), tuple(request["local"]))
     queue.finish()

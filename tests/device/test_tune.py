@@ -25,7 +25,7 @@ from clnn.tune import apply_choices
 from clnn.tune.costs import DeviceCosts
 from clnn.tune.estimate import estimate
 from clnn.tune.lookup import find
-from clnn.tune.measure import Bench
+from clnn.tune.measure import Bench, submit
 from clnn.tune.problem import Problem
 from clnn.tune.space import Space
 from clnn.tune.store import Results, make_record, open_store, parse, shipped
@@ -285,6 +285,17 @@ def test_kernels_built_in_other_processes_run_here(device_session, store):
         survey = tune_problem(matmul(), device_session, store, builders=builders, survey=True)
         assert survey.trials >= 1 and survey.default < math.inf
     assert [r["kind"] for r in store.results()].count("best") == 1          # a survey chooses nothing
+
+
+def test_what_memory_holds_by_chance_harms_no_building_process(device_session, monkeypatch):
+    """Kernels for CPUs are run once where they are built; those whose cores draw tiles from a board must find it empty."""
+    monkeypatch.setenv("MALLOC_PERTURB_", "85")     # the C library fills what it gives out with 0xAA, negative numbers
+    problem = matmul(256, 512, 96)
+    space = Space(problem, device_session.target)
+    monkeypatch.setattr(device_session.programs, "has", lambda spec: False)
+    with Builders(device_session, count=1) as builders:
+        builds = [build for candidate in space.seeds()[:6] for build in submit(builders, problem, space.offer(candidate))]
+        assert builds and not [reason for build in builds if (reason := builders.finish(build))]
 
 
 def test_a_compiler_that_crashes_or_hangs_is_replaced(device_session, monkeypatch, tmp_path):
