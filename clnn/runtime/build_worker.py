@@ -39,9 +39,9 @@ def _answer(stream, fields: dict, binary: bytes = b"") -> None:
 
 
 def _build(context, queue, request: dict) -> bytes:
-    """Compile a program. With ``warm``, run one work-group of its kernel too: drivers for CPUs compile for a work-group's size when
-    they first meet it, and keep the result where the parent's driver finds it. Its tensors are zero: boards begin so, and what
-    memory holds by chance can be a place far away."""
+    """Compile a program. With ``warm``, run one work-group of its kernel too: drivers for CPUs compile for a work-group's size
+    when they first meet it, and keep the result where the parent's driver finds it. Its tensors are zero: boards begin so, and
+    what memory holds by chance can be a place far away."""
     api = cl()
     program = api.Program(context, request["source"]).build(options=QUIETLY)
     kernel = api.Kernel(program, request["name"])
