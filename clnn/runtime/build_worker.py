@@ -47,10 +47,10 @@ def _build(context, queue, request: dict) -> bytes:
     kernel = api.Kernel(program, request["name"])
     if not request["warm"]:
         return program.get_info(api.program_info.BINARIES)[0]
-    buffers = []
-    for nbytes in request["arguments"]:
-        buffers.append(api.Buffer(context, api.mem_flags.READ_WRITE, max(nbytes, 4)))
-        api.enqueue_fill_buffer(queue, buffers[-1], b"\0", 0, max(nbytes, 4))
+    sizes = [max(nbytes, 4) for nbytes in request["arguments"]]
+    buffers = [api.Buffer(context, api.mem_flags.READ_WRITE, nbytes) for nbytes in sizes]
+    for buffer, nbytes in zip(buffers, sizes, strict=True):
+        api.enqueue_fill_buffer(queue, buffer, b"\0", 0, nbytes)
     kernel.set_args(*buffers)
     api.enqueue_nd_range_kernel(queue, kernel, tuple(request["local"]), tuple(request["local"]))
     queue.finish()

@@ -134,8 +134,8 @@ def mistaken(problem: str) -> bool:
     _, *lines = problem.splitlines()
     reports = [line for line in lines if line.strip() and not line.startswith("\t")]
     first = next((after for line, after in pairwise(lines) if line.startswith("\tAt line ")), "")
-    such = ("Uninitialized value", "Oclgrind: 1000 errors generated")
-    return all(report.startswith(such) for report in reports) and bool(PART.search(first))
+    expected = ("Uninitialized value", "Oclgrind: 1000 errors generated")       # after so many it is silent
+    return all(report.startswith(expected) for report in reports) and bool(PART.search(first))
 
 
 def with_tail(sample):
@@ -291,10 +291,10 @@ def apart(name: str, number: int, tuned: int, end: float):
     for note, uninitialised in (("", True), (", without the check for uninitialised values", False)):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             try:
-                found = process.submit(task, name, number, tuned, uninitialised).result()
-                if uninitialised and found[1] and all(map(mistaken, found[1])):
+                templates, problems, runs = process.submit(task, name, number, tuned, uninitialised).result()
+                if uninitialised and problems and all(map(mistaken, problems)):
                     continue
-                return f"{name} {number}{note}", *found, time.perf_counter() - began
+                return f"{name} {number}{note}", templates, problems, runs, time.perf_counter() - began
             except BrokenProcessPool:
                 continue
     return f"{name} {number}", set(), ["the simulator crashed"], 0, time.perf_counter() - began

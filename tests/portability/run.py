@@ -7,7 +7,8 @@
 
 Of all default kernels that differ in constants only it takes one, the longest, unless it is a full run.
 
-It ends with 1 if a kernel does not compile, or if one in its default configuration needs scratch memory as registers run out.
+It ends with 1 if a kernel does not compile, takes more local memory than it declares, or in its default configuration needs
+scratch memory as registers run out.
 """
 
 from __future__ import annotations
