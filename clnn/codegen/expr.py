@@ -7,6 +7,7 @@ operators substitutes one into the other. Equal expressions are one object.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -122,6 +123,11 @@ class Function:
     numpy: Callable
     c: str
     partials: Callable[..., tuple[Expr | None, ...]] | None = None
+
+    @property
+    def calls(self) -> bool:
+        """Whether its C text calls something, which takes numbers only; what is made of signs takes vectors, too."""
+        return re.search(r"\w\(", self.c) is not None
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -300,11 +306,12 @@ def c_number(value: float) -> str:
     return f"{text}f" if value >= 0 else f"({text}f)"
 
 
-def to_c(exprs: Sequence[Expr], operands: dict[int, str], index: str, prefix: str = "v") -> tuple[list[str], list[str]]:
+def to_c(exprs: Sequence[Expr], operands: dict[int, str], index: str, prefix: str = "v",
+         kind: str = "float") -> tuple[list[str], list[str]]:
     """C statements that compute the expressions, and the names that hold them.
 
     ``operands`` gives C text for each argument, ``index`` the logical element index (for random numbers). Each distinct
-    sub-expression is computed once.
+    sub-expression is computed once, in the type ``kind``: a vector where no function calls another.
     """
     names: dict[Expr, str] = {}
     lines: list[str] = []
@@ -316,5 +323,5 @@ def to_c(exprs: Sequence[Expr], operands: dict[int, str], index: str, prefix: st
         else:
             names[e] = f"{prefix}{len(lines)}"
             text = FUNCTIONS[e.function].c.format(*(names[a] for a in e.args), index=index)
-            lines.append(f"const float {names[e]} = {text};")
+            lines.append(f"const {kind} {names[e]} = {text};")
     return lines, [names[e] for e in exprs]

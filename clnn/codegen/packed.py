@@ -161,6 +161,16 @@ def panel_kinds(p: SimpleNamespace, t: SimpleNamespace) -> list[int]:
     return sorted({t.NV for n in columns if n >= width} | {-(-(n % width) // 16) for n in columns if n % width}, reverse=True)
 
 
+def low_block(p: SimpleNamespace, t: SimpleNamespace) -> int:
+    """Rows of the lower blocks that finish a tile where whole ones would multiply many rows of nothing; 0 if there are none.
+
+    Blocks of 4 rows and 2 vectors of 8 still keep the multiply-adds busy, and only rows that lie straight can be cut anywhere.
+    """
+    last = ((p.M - 1) % t.MC % t.MB + 1) % t.MR
+    idle = (t.MR - last) % t.MR
+    return 4 if p.a.straight and (t.MR, t.NV) == (6, 1) and idle > 1 and 100 * idle >= p.M else 0
+
+
 def across(t: SimpleNamespace) -> int:
     """Columns of the panels of a tile, as they lie in memory."""
     return -(-t.NC // (16 * t.NV)) * 16 * t.NV

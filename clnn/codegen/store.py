@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import InternalError
 from ..ir import TensorSpec
 from .channels import component
-from .expr import Expr, arg, arguments, to_c, uses
+from .expr import FUNCTIONS, Expr, arg, arguments, to_c, topological, uses
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "uint32": "uint", "uint8": "uchar", "int8": "char",
            "int64": "long", "bool": "uchar"}
@@ -38,17 +38,7 @@ def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | No
         return "0"
     if lies_as(operand, result):
         return index
-    shape = (1,) * (result.rank - operand.rank) + operand.shape
-    strides = TensorSpec(shape, operand.dtype, operand.layout).strides
-    walked: list[tuple[int, int]] = []      # (extent, stride), innermost first, neighbours merged
-    for dim in reversed(result.layout.dims(result.shape)):
-        stride = 0 if shape[dim.axis] == 1 else strides[dim.axis] * dim.scale
-        if dim.extent == 1:
-            continue
-        if walked and stride == walked[-1][0] * walked[-1][1]:
-            walked[-1] = (walked[-1][0] * dim.extent, walked[-1][1])
-        else:
-            walked.append((dim.extent, stride))
+    walked = _walk(operand, result)
     terms, below = [], 1
     for position, (extent, stride) in enumerate(walked):
         digit = index if below == 1 else f"{row or index} / {below}"
@@ -58,6 +48,22 @@ def offset_of(operand: TensorSpec, result: TensorSpec, index: str, row: str | No
             terms.append(f"({digit})" if stride == 1 else f"({digit}) * {stride}")
         below *= extent
     return " + ".join(terms) or "0"
+
+
+def _walk(operand: TensorSpec, result: TensorSpec) -> list[tuple[int, int]]:
+    """(extent, stride) in ``operand`` of what ``result`` is walked by, innermost first, neighbours merged."""
+    shape = (1,) * (result.rank - operand.rank) + operand.shape
+    strides = TensorSpec(shape, operand.dtype, operand.layout).strides
+    walked: list[tuple[int, int]] = []
+    for dim in reversed(result.layout.dims(result.shape)):
+        stride = 0 if shape[dim.axis] == 1 else strides[dim.axis] * dim.scale
+        if dim.extent == 1:
+            continue
+        if walked and stride == walked[-1][0] * walked[-1][1]:
+            walked[-1] = (walked[-1][0] * dim.extent, walked[-1][1])
+        else:
+            walked.append((dim.extent, stride))
+    return walked
 
 
 def logical_index(result: TensorSpec, index: str) -> str:
@@ -70,6 +76,21 @@ def logical_index(result: TensorSpec, index: str) -> str:
         terms.append(f"({index} / {below}) % {dim.extent} * {dim.scale * row_major.strides[dim.axis]}")
         below *= dim.extent
     return " + ".join(terms)
+
+
+def _run_of(operand: TensorSpec, result: TensorSpec, source: str, index: str, kind: str, loose: str, run: int) -> str | None:
+    """C text for the vector of ``operand``'s elements for neighbours of ``result`` from ``index`` on, if it is one; all are
+    among the ``run`` from one multiple of ``run`` on."""
+    if operand.dtype != "float32":
+        return None
+    at = offset_of(operand, result, index)
+    if operand.size > 1 and not lies_as(operand, result):
+        extent, stride = _walk(operand, result)[0]
+        if extent % run or stride > 1:
+            return None
+        if stride == 0:
+            return f"({kind})({source}[{at}])"
+    return f"({kind})({source}[0])" if operand.size == 1 else f"*(__global const {loose}*)({source} + {at})"
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,30 @@ class Store:
             kind = f"{C_TYPES[spec.dtype]}{len(values)}"
             joined = ", ".join(results[number] for results in lanes)
             lines.append(f"*(__global {kind}*)({name}_out{number} + {name}0_i) = ({kind})({joined});")
+        return "{ " + "\n      ".join(lines) + " }"
+
+    def run_statements(self, name: str, index: str, value: str, lanes: int, run: int) -> str | None:
+        """The C block that stores the vector ``value`` of so many ``lanes`` from physical position ``index`` on, and computes
+        the tail by vectors as well; None if that cannot be done.
+
+        All lanes lie among the ``run`` neighbours from one multiple of ``run`` on. ``index`` need not be a multiple of anything.
+        """
+        needed, kind, loose = arguments(self.exprs), f"float{lanes}", f"{name}_loose"
+        functions = {expr.function for expr in topological(self.exprs)} - {"arg", "const"}
+        if any(FUNCTIONS[function].calls for function in functions) or any(spec.dtype != "float32" for spec in self.outputs):
+            return None
+        lines = [f"typedef {kind} {loose} __attribute__((aligned(4)));", f"const index_t {name}_i = {index};",
+                 f"const {kind} {name}_a0 = {value};"]
+        for number, spec in enumerate(self.operands, start=1):
+            if number in needed:
+                text = _run_of(spec, self.result, f"{name}_in{number - 1}", f"{name}_i", kind, loose, run)
+                if text is None:
+                    return None
+                lines.append(f"const {kind} {name}_a{number} = {text};")
+        texts = {number: f"{name}_a{number}" for number in needed}
+        body, results = to_c(self.exprs, texts, "", prefix=f"{name}_v", kind=kind)
+        lines += [*body, *(f"*(__global {loose}*)({name}_out{number} + {name}_i) = ({kind})({text});"
+                           for number, text in enumerate(results))]
         return "{ " + "\n      ".join(lines) + " }"
 
     def needed_ahead(self, name: str, index: str) -> list[str]:

@@ -77,12 +77,16 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     def vector_store_hook(name: str, index: str, values: Sequence[str]) -> str:
         return stores[name].vector_statements(name, index, values)
 
+    def run_store_hook(name: str, index: str, value: str, lanes: int, run: int) -> str | None:
+        return stores[name].run_statements(name, index, value, lanes, run)
+
     body = _load(spec.template).render_unicode(
         p=spec.p,
         t=spec.t,
         signature=signature,
         store=store_hook,
         store_vector=vector_store_hook,
+        store_run=run_store_hook,
         needed_ahead=lambda name, index: stores[name].needed_ahead(name, index),
         has=lambda name: name in stores or name in dict(spec.reads),
         c_types=C_TYPES,

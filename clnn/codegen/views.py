@@ -199,6 +199,12 @@ class View:
         return np.where(inside, flat[np.where(inside, offset + h * win.h_stride + w * win.w_stride, 0)], 0)
 
 
+def side_by_side(view: View, digit: Digit) -> bool:
+    """Whether the elements along one of the digits are neighbours, from a multiple of its extent on."""
+    others = (d.stride for d in (*view.rows, *view.cols) if d is not digit and d.extent > 1)
+    return view.window is None and digit.stride == 1 and all(n % digit.extent == 0 for n in (view.base, view.batch, *others))
+
+
 def run_of(view: View, digits: Sequence[Digit]) -> tuple[int, int]:
     """(length, step) of the neighbours along the innermost digit of a view that lie side by side in memory, or each second one
     does: what kernels read as vectors. The step is 1 or 2 pixels of an image over which the view slides, and 0 where it does not

@@ -2,8 +2,8 @@
 import math
 
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.packed import across, choose, depth, draws, grid, lie_packed, local_bytes, panel_kinds, registers
-from clnn.codegen.views import innermost, one_run
+from clnn.codegen.packed import across, choose, depth, draws, grid, lie_packed, local_bytes, low_block, panel_kinds, registers
+from clnn.codegen.views import innermost, one_run, side_by_side
 
 KERNEL = Kernel(
     summary="C = A B on CPUs: each item packs panels of A and B, unless they lie so, and multiplies them in register blocks.",
@@ -43,11 +43,15 @@ MR, NV, NR, MB = t.MR, t.NV, 16 * t.NV, min(t.MB, t.MC)
 a_lies, b_lies = lie_packed(p, t)
 last = innermost(p.c.cols)
 kinds = panel_kinds(p, t)
+low = low_block(p, t)
 across_n, down_m, _ = grid(p, t)
 tiles = math.prod(grid(p, t))
 place = ((f"tile % {across_n}", f"tile / {across_n} % {down_m}", f"tile / {across_n * down_m}") if draws(p, t)
          else ("get_group_id(0)", "get_group_id(1)", "get_group_id(2)"))
-ahead = needed_ahead("c", "ct") if p.prefetch and last.extent >= 16 and p.c.window is None else []
+by_runs = last.extent >= 16 and p.c.window is None              # whether 16 columns may be one run of C, and whether they always are
+only_runs = by_runs and p.N % 16 == last.extent % 16 == 0
+together = store_run("c", "first", "*(const float16*)line", 16, last.extent) if by_runs and side_by_side(p.c, last) else None
+ahead = needed_ahead("c", "ct") if p.prefetch and by_runs else []
 %>
 ${panels.functions()}
 ${signature}
@@ -94,7 +98,7 @@ ${signature}
         for (int block = 0; block < mc; block += ${MR})
             for (int panel = 0; panel < nc; panel += 16) {      // panels may be narrower than NR
                 for (int i = 0; i < ${MR * NR}; ++i) done[i] = 0.0f;
-                ${finish(1)}
+                ${finish(MR, 1)}
             }
     }
 % endif
@@ -138,7 +142,11 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 % endif
             for (int panel = 0; panel < nc; panel += ${NR})
-                for (int block = from; block < from + rows; block += ${MR}) {
+                for (int block = from, down = ${MR}; block < from + rows; block += down) {
+% if low:
+                    down = from + rows - block;
+                    down = down > ${2 * low} || (${low} < down && down <= ${MR}) ? ${MR} : ${low};
+% endif
 % if p.a.straight:
 % for r in range(MR):
                     __global const float* a${r} = a + Ao[block + ${r} < mc ? block + ${r} : mc - 1] + k0;
@@ -159,7 +167,14 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 % for vectors, fewer in zip(kinds, [*kinds[1:], 0]):
                     ${f"if (nc - panel > {16 * fewer}) " if fewer else ""}{
-                        ${multiply(vectors)}
+% if low:
+                        if (down == ${low}) {
+                            ${multiply(low, vectors)}
+                        } else
+% endif
+                        {
+                            ${multiply(MR, vectors)}
+                        }
                     }${" else" if fewer else ""}
 % endfor
                 }
@@ -181,15 +196,15 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % endif
 }
 
-## Multiplies a block of A and a panel of B of so many vectors, and stores the block of C where the sums are finished.
-<%def name="multiply(vectors)">
-% for r in range(MR):
+## Multiplies a block of so many rows of A and a panel of B of so many vectors, and stores the block of C where the sums are finished.
+<%def name="multiply(height, vectors)">
+% for r in range(height):
             float16 ${", ".join(f"c{r}_{v} = (float16)(0.0f)" for v in range(vectors))};
 % endfor
 % if ahead:
             ${"if (k0 + " + str(t.KC) + " >= k_last) " if several else ""}{      // the lines that storing will read
                 const int n1 = n0 + panel;
-                for (int i = 0; i < (mc - block < ${MR} ? mc - block : ${MR}); ++i) {
+                for (int i = 0; i < (mc - block < ${height} ? mc - block : ${height}); ++i) {
                     const int m = m0 + block + i;
                     ${p.c.row("m", "cm")} ${p.c.col("n1", "cn")} ${p.c.locate("cm", "cn", "ct", batch)}
 % for place in ahead:
@@ -201,7 +216,7 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             #pragma unroll 4
             for (int k = 0; k < kc; ++k) {
                 const float16 ${", ".join(f"b{v} = *({'__global const loose16' if b_lies else '__local const float16'}*)(bp + {16 * v})" for v in range(vectors))};
-% for r in range(MR):
+% for r in range(height):
                 const float e${r} = ${f"a{r}[k]" if p.a.straight else f"ap[{r}]"};
 % for v in range(vectors):
                 c${r}_${v} = clnn_multiply_add(e${r}, b${v}, c${r}_${v});
@@ -215,49 +230,55 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
 % if several:
             __local float* so_far = Ct + block * ${t.NC} + panel;
             if (k0 > k_first) {
-% for r in range(MR):
+% for r in range(height):
                 ${" ".join(f"c{r}_{v} += *(__local float16*)(so_far + {r * t.NC + 16 * v});" for v in range(vectors))}
 % endfor
             }
             if (k0 + ${t.KC} < k_last) {
-% for r in range(MR):
+% for r in range(height):
                 ${" ".join(f"*(__local float16*)(so_far + {r * t.NC + 16 * v}) = c{r}_{v};" for v in range(vectors))}
 % endfor
                 continue;
             }
 % endif
-% for r in range(MR):
+% for r in range(height):
             ${" ".join(f"*(float16*)(done + {r * NR + 16 * v}) = c{r}_{v};" for v in range(vectors))}
 % endfor
-            ${finish(vectors)}
+            ${finish(height, vectors)}
 </%def>
 
-## Stores so many vectors of a finished block.
-<%def name="finish(vectors)">
-                for (int i = 0; i < (mc - block < ${MR} ? mc - block : ${MR}); ++i) {
+## Stores so many rows and vectors of a finished block.
+<%def name="finish(height, vectors)">
+                for (int i = 0; i < (mc - block < ${height} ? mc - block : ${height}); ++i) {
                     const int m = m0 + block + i;
                     ${p.c.row("m", "cm")}
 % for v in range(vectors):
                     {
-                        const int n1 = n0 + panel + ${16 * v}, left = ${p.N} - n1;
+                        const int n1 = n0 + panel + ${16 * v}${"" if only_runs else f", left = {p.N} - n1"};
                         const float* line = done + i * ${NR} + ${16 * v};
-% if last.extent >= 16 and p.c.window is None:
+% if by_runs:
                         // 16 columns of one run: their places follow from the first one's
-                        if (left >= 16${"" if one_run(p.c.cols) else f" && {last.extent} - n1 % {last.extent} >= 16"}) {
+                        ${"" if only_runs else "if (left >= 16) " if one_run(p.c.cols) else f"if (left >= 16 && {last.extent} - n1 % {last.extent} >= 16) "}{
                             ${p.c.col("n1", "cn")}
                             ${p.c.locate("cm", "cn", "first", batch)}
+% if together:
+                            ${together}
+% else:
                             for (int j = 0; j < 16; ++j) {
                                 const index_t ct = first + ${"j" if last.stride == 1 else f"(index_t)j * {last.stride}"};
                                 ${store("c", "ct", "line[j]")}
                             }
-                        } else
 % endif
+                        }${"" if only_runs else " else"}
+% endif
+% if not only_runs:
                         for (int j = 0; j < 16 && j < left; ++j) {
                             const int n = n1 + j;
                             ${p.c.col("n", "cn")}
                             ${p.c.locate("cm", "cn", "ct", batch)}
                             ${store("c", "ct", "line[j]")}
                         }
+% endif
                     }
 % endfor
                 }

@@ -72,6 +72,8 @@ groups = -(-width // group)
 total = math.prod(digit.extent for digit in view.cols)
 plain = image is None and one_run(view.cols) and not step_across
 together = max(256 // width, 1) * width      # columns that are read at a time, so that reads run along memory
+even = mode == "along" and image is None and one_run(view.cols) and one_run(view.rows)
+starts = [min(i, max(width - 8, 0)) for i in range(0, width, 8)]
 last_row = "" if width % group == 0 else " && j + 1 < kc"
 
 def outside(step, lane):
@@ -93,7 +95,27 @@ def run(step, lanes):
         return f"*(__global const loose{lanes}*)({pointer} + at)"
     return f"(*(__global const loose{2 * lanes}*)({pointer} + at)).even"
 %>
-% if mode == "across" and plain:
+% if mode == "across" and plain and width < group:
+        for (int top = 0; top < kc; top += 16) {        // rows that the first cache holds while they are cut into panels
+            const int bottom = top + 16 < kc ? top + 16 : kc;
+            for (int panel = 0; panel < ${count}; panel += ${width}) {
+                const int outer = ${first} + panel, copied = outer + ${group} > ${total} ? top : bottom < kc ? bottom : kc - 1;
+                __local float* line = ${to} + panel * ${depth};
+                int j = top;
+                #pragma unroll 8
+                for (; j < copied; ++j) {
+                    const int k = k0 + j;
+                    ${view.row("k", "r")} ${view.col("outer", "c")} ${view.locate("r", "c", "at", "g")}
+                    *(__local loose${group}*)(line + j * ${width}) = *(__global const loose${group}*)(${pointer} + at);
+                }
+                for (; j < bottom; ++j) {
+                    const int k = k0 + j;
+                    ${view.row("k", "r")} ${view.col("outer", "c")} ${view.locate("r", "c", "at", "g")}
+                    for (int l = 0; l < ${width}; ++l) line[j * ${width} + l] = outer + l < ${total} ? ${pointer}[at + l] : 0.0f;
+                }
+            }
+        }
+% elif mode == "across" and plain:
         for (int panels = 0; panels < ${count}; panels += ${together}) {
             const int ends = panels + ${together} < ${count} ? panels + ${together} : ${count};
             for (int j = 0; j < kc; ++j) {
@@ -145,6 +167,29 @@ def run(step, lanes):
         }
 % else:
         for (int panel = 0; panel < ${count}; panel += ${width}) {
+% if even:
+            if (${count} - panel >= ${width}) {         // no column is missing, and all lie evenly apart
+                const int outer = ${first} + panel;
+                int j = 0;
+                for (; j + 8 <= kc; j += 8) {
+                    const int k = k0 + j;
+                    ${view.row("k", "r")} ${view.col("outer", "c")} ${view.locate("r", "c", "at", "g")}
+                    __local float* line = ${to} + panel * ${depth} + j * ${width};
+                    float8 ${", ".join(f"from{i}" for i in range(8))};
+% for start in starts:
+                    ${" ".join(f"from{i} = *(__global const loose8*)({pointer} + at + {min(start + i, width - 1) * innermost(view.cols).stride});" for i in range(8))}
+                    clnn_transpose8(${", ".join(f"from{i}" for i in range(8))}, line + ${start}, ${width});
+% endfor
+                }
+                for (; j < kc; ++j)
+                    for (int i = 0; i < ${width}; ++i) {
+                        const int k = k0 + j, column = outer + i;
+                        ${view.row("k", "r")} ${view.col("column", "c")} ${view.locate("r", "c", "at", "g")}
+                        ${to}[panel * ${depth} + j * ${width} + i] = ${view.load(pointer, "at")};
+                    }
+                continue;
+            }
+% endif
             ${places(view, width, width, f"{first} + (panel + i < {count} ? panel + i : {count} - 1)")}
             for (int j = 0; j < kc;) {
                 const int k = k0 + j;
@@ -153,7 +198,7 @@ def run(step, lanes):
 % if mode == "along":
                 if (kc - j >= 8${"" if one_run(view.rows) else f" && {innermost(view.rows).extent} - k % {innermost(view.rows).extent} >= 8"}) {
                     float8 ${", ".join(f"from{i}" for i in range(8))};
-% for start in [min(i, max(width - 8, 0)) for i in range(0, width, 8)]:
+% for start in starts:
 % for i in range(8):
                     {
                         ${column(view, min(start + i, width - 1))}
