@@ -79,6 +79,7 @@ KNOBS: dict[str, Knob] = {
     "winograd": Knob("CLNN_WINOGRAD", _one_of("auto", "off", "f2", "f4"), "auto",
                      "Winograd convolutions: off, f2 (2×2 tiles, a direct sum's error) or f4 (4×4, faster, three times that)",
                      "auto, off, f2 or f4"),
+    "join": Knob("CLNN_JOIN", _boolean, "1", "launch the kernels of a short run on a CPU as one", "0 or 1"),
     "pocl_cpu": Knob("CLNN_POCL_CPU", _short, "auto",
                      "the CPU that PyPI's PoCL compiles for: auto corrects a name its compiler refuses or is slow with; off; "
                      "or LLVM's name",

@@ -49,7 +49,7 @@ class Kernel:
         problem: the constants that the kernel is generated for, each with its meaning.
         local_size, global_size: work-items as functions of (problem, tunables).
         local_bytes: local memory as a function of (problem, tunables).
-        tiles: how many pieces of work the groups draw, as a function of (problem, tunables), where that is not one for each.
+        grid: the work-groups that there would be, as a function of (problem, tunables), where fewer of them draw their work.
         tunables, constraints, features: the space, its rules, the probed features needed.
         in_place: (store, read) pairs: the store may overwrite that input, because each item reads what it overwrites first.
         auxiliary: the kernel only prepares or finishes what another one computes; the operator's flops are not its own.
@@ -64,7 +64,7 @@ class Kernel:
     global_size: Callable[[SimpleNamespace, SimpleNamespace], tuple[int, ...]]
     local_size: Callable[[SimpleNamespace, SimpleNamespace], tuple[int, ...]] = _default_size
     local_bytes: Callable[[SimpleNamespace, SimpleNamespace], int] = lambda p, t: 0
-    tiles: Callable[[SimpleNamespace, SimpleNamespace], int] | None = None
+    grid: Callable[[SimpleNamespace, SimpleNamespace], tuple[int, ...]] | None = None
     tunables: tuple[Tunable, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     features: tuple[str, ...] = ()

@@ -44,6 +44,14 @@ class KernelSpec:
         return tuple(int(n) for n in declaration(self.template).local_size(self.p, self.t))
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """The work-groups among which the work is cut; where fewer of them draw it, those that there would be otherwise."""
+        grid = declaration(self.template).grid
+        if grid is not None:
+            return grid(self.p, self.t)
+        return tuple(-(-extent // size) for extent, size in zip(self.global_size, (*self.local_size, 1, 1), strict=False))
+
+    @property
     def label(self) -> str:
         """A short name for tables."""
         values = " ".join(f"{key}={value}" for key, value in self.config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,11 @@ from .store import C_TYPES
 if TYPE_CHECKING:
     from .kernel import KernelSpec
     from .templates import Templates
+
+#: what stands for a kernel's name until its text is known
+NAME = "NAME"
+#: arrays in local memory begin where a line of the cache does
+ALIGNED = "__attribute__((aligned(64)))"
 
 
 @functools.cache
@@ -58,18 +63,34 @@ def declaration(name: str) -> Kernel:
 @functools.cache
 def render(spec: KernelSpec) -> tuple[str, str]:
     """The name and the OpenCL C text of a kernel. The name carries a digest of the text."""
-    stores = dict(spec.stores)
-    local = (*spec.local_size, 1, 1)[:3]
+    size = ", ".join(map(str, (*spec.local_size, 1, 1)[:3]))
+    head = f"__kernel __attribute__((reqd_work_group_size({size})))\nvoid {NAME}({', '.join(parameters(spec))})"
+    return named(spec.template, _body(spec, head, lambda kind, name, count: f"__local {kind} {name}[{count}] {ALIGNED};"))
+
+
+def render_function(spec: KernelSpec, more: str, local: Callable[[str, str, int], str]) -> tuple[str, str]:
+    """The same as a function that takes ``more`` behind the kernel's parameters, and that is called for each work-group, which
+    is one item. ``local`` gives the C text by which an array (type, name, elements) in local memory becomes known."""
+    return named(spec.template, _body(spec, f"static void {NAME}({', '.join([*parameters(spec), more])})", local, alone=False))
+
+
+def parameters(spec: KernelSpec) -> list[str]:
+    """The declarations of a kernel's parameters."""
     overwritten = {read for _, read in declaration(spec.template).in_place}
-    parameters = [
-        f"__global const {C_TYPES[dtype]}* {'' if name in overwritten else 'restrict '}{name}" for name, dtype in spec.reads
-    ]
-    for name, store in spec.stores:
-        parameters += store.parameters(name)
-    wanted = "NAME"
-    signature = (
-        f"__kernel __attribute__((reqd_work_group_size({', '.join(map(str, local))})))\nvoid {wanted}({', '.join(parameters)})"
-    )
+    declared = [f"__global const {C_TYPES[dtype]}* {'' if name in overwritten else 'restrict '}{name}"
+                for name, dtype in spec.reads]
+    return [*declared, *(text for name, store in spec.stores for text in store.parameters(name))]
+
+
+def named(what: str, text: str) -> tuple[str, str]:
+    """A name with a digest of the text, and the text with it."""
+    name = f"{what.replace('/', '_')}_{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return name, text.replace(f"void {NAME}(", f"void {name}(")
+
+
+def _body(spec: KernelSpec, head: str, local: Callable[[str, str, int], str], alone: bool = True) -> str:
+    """The text of a kernel with that head. ``alone``, work-groups that there are fewer of than pieces of work draw these."""
+    stores = dict(spec.stores)
 
     def store_hook(name: str, index: str, value: str, row: str | None = None) -> str:
         return stores[name].statements(name, index, value, row)
@@ -83,7 +104,7 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     body = _load(spec.template).render_unicode(
         p=spec.p,
         t=spec.t,
-        signature=signature,
+        signature=head,
         store=store_hook,
         store_vector=vector_store_hook,
         store_run=run_store_hook,
@@ -91,12 +112,11 @@ def render(spec: KernelSpec) -> tuple[str, str]:
         has=lambda name: name in stores or name in dict(spec.reads),
         c_types=C_TYPES,
         dtypes=dict(spec.reads),
-        local_size=local,
+        local_size=(*spec.local_size, 1, 1)[:3],
+        local_array=local,
+        alone=alone,
     )
     if "clnn_uniform(" in body and "define CLNN_PHILOX" not in body:  # any store may draw random numbers
         body = _templates().get_template("/lib/philox.mako").get_def("functions").render_unicode() + body
     text = "\n".join(line.rstrip() for line in body.splitlines() if line.strip())
-    text = text.replace("index_t", "long" if spec.wide else "int")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    name = f"{spec.template.replace('/', '_')}_{digest}"
-    return name, text.replace(f"void {wanted}(", f"void {name}(")
+    return text.replace("index_t", "long" if spec.wide else "int")

@@ -10,9 +10,11 @@ from ..codegen.expr import arg
 from ..codegen.kernel import KernelSpec, specify
 from ..codegen.store import Store
 from ..codegen.template import declaration
+from ..config import config
 from ..errors import InternalError
 from ..ir import Graph, Node, TensorSpec, Value, Variable
 from ..target import Target
+from .join import Join, find_joins
 from .memory import Lifetime, place, share
 from .schedule import schedule, storage_root
 
@@ -46,6 +48,13 @@ class PlannedLaunch:
         """Layer path and operator, for tables."""
         return f"{self.node.path or '-'} {self.node.op.name}"
 
+    @property
+    def written(self) -> list[Location]:
+        """The arguments that it writes."""
+        rest = iter(self.arguments[len(self.kernel.reads):])
+        return [place for _, store in self.kernel.stores
+                for place in [next(rest) for _ in (*store.operands, *store.outputs)][len(store.operands):]]
+
 
 @dataclass
 class Plan:
@@ -65,6 +74,8 @@ class Plan:
     #: whether the temporaries are buffers of their own and not parts of one
     slots: bool = False
     board_bytes: int = 0
+    #: launches that are one where nobody looks at what single ones do
+    joins: list[Join] = field(default_factory=list)
 
     @property
     def variable_bytes(self) -> int:
@@ -84,8 +95,9 @@ class Plan:
     def summary(self) -> str:
         """Launch count and memory in two lines."""
         share = 100 * self.arena_bytes / self.temporary_bytes if self.temporary_bytes else 0
+        joined = "".join(f", of which {join.last - join.first} are one" for join in self.joins)
         return (
-            f"{len(self.launches)} launches, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
+            f"{len(self.launches)} launches{joined}, {sum(n.flops for n in self.launches) / 1e9:.3f} GFLOP\n"
             f"peak device memory {readable(self.peak_bytes)}: temporaries {readable(self.arena_bytes)} ({share:.0f} % of the "
             f"{readable(self.temporary_bytes)} they sum up to), variables {readable(self.variable_bytes)}"
         )
@@ -109,8 +121,11 @@ def readable(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-def make_plan(graph: Graph, target: Target) -> Plan:
+def make_plan(graph: Graph, target: Target, join: bool = True) -> Plan:
     """Schedule the nodes, whose offers a pass has chosen, and lay out memory.
+
+    Args:
+        join: whether launches may become one; without, for those who look at single ones.
 
     Raises:
         InternalError: if a node has no offer.
@@ -183,6 +198,7 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         launches.append(PlannedLaunch(kernel, tuple(locate(key) for key in keys), node, flops, sum(moved.values())))
     for new, old in copies:
         launches.append(_copy(graph, new, old, locate(new), fixed(old), target))
+    joins = find_joins(launches, target, lambda nbytes: _board(boards, nbytes)) if join and config.join else []
     for value in graph.variables:
         if any(value in node.inputs for node in order) or value in graph.updates or value in graph.outputs:
             variables.setdefault(id(value.source), value.source)
@@ -204,7 +220,14 @@ def make_plan(graph: Graph, target: Target) -> Plan:
         nodes,
         slots,
         sum(board.nbytes for board in boards.values()),
+        joins,
     )
+
+
+def _board(boards: dict, nbytes: int) -> Location:
+    """One more board."""
+    boards["join", len(boards)] = made = Location("board", len(boards), 0, nbytes)
+    return made
 
 
 def _place(lifetimes: dict[Value | tuple, Lifetime], target: Target) -> tuple[dict[Value | tuple, Location], int, bool]:

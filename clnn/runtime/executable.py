@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
-from ..codegen.template import render
+from ..codegen.joined import Joined
+from ..codegen.kernel import KernelSpec
 from ..config import config
 from ..errors import DeviceError, DeviceMemoryError, ShapeError
 from ..ir import Value, Variable
-from ..plan import Location, Plan
+from ..plan import Join, Location, Plan
 from .enqueue import launcher, of_pyopencl, status_name
 from .opencl import cl
-from .program import sizes
+from .program import KernelBuildError, rendered, sizes
 from .progress import BuildLine
 from .session import Session
+
+
+class _Bound(NamedTuple):
+    """A kernel with its arguments, ready to be enqueued."""
+
+    name: str
+    kernel: object
+    buffers: list
+    enqueue: Callable[[], int]
 
 
 class Executable:
@@ -42,21 +54,55 @@ class Executable:
         self._staging: dict[str, list] = {}
         with ThreadPoolExecutor(1) as aside:    # memory takes long to come where it is cleared first, and so do kernels
             allocated = aside.submit(self._allocate)
-            session.programs.build([launch.kernel for launch in plan.launches])
+            joins = self._build()
             allocated.result()
-        self.kernels = []
-        self._launches = []
-        for launch in plan.launches:
-            kernel = session.programs.kernel(launch.kernel)
-            buffers = [self.buffer(location) for location in launch.arguments]
-            kernel.set_args(*buffers)
-            self.kernels.append((kernel, buffers))
-            self._launches.append(launcher(session.queue, kernel, *sizes(launch.kernel)))
+        self._bound: dict[int, _Bound] = {}
+        #: what a run enqueues: launches, and joins in the place of theirs, by the number of the first launch
+        self._run: dict[int, _Bound] = {}
+        number = 0
+        while number < len(plan.launches):
+            join = joins.get(number)
+            self._run[number] = self._launch(number) if join is None else self._bind(join.kernel, join.arguments)
+            number = number + 1 if join is None else join.last
         #: what the first run, or every run, does beside enqueuing
         self._validate, self._report = config.validate, config.debug >= 2
         self._watched = True
         self._seen = -1  # Variable.accesses when the variables were last in step
         self._specs = {value.name: value.spec for value in plan.inputs}
+
+    def _build(self) -> dict[int, Join]:
+        """Build what a run enqueues; returns the joins that can be built, by their first launches."""
+        launches, joins = self.plan.launches, {join.first: join for join in self.plan.joins}
+        inside = {number for join in joins.values() for number in range(join.first, join.last)}
+        single = [launch.kernel for number, launch in enumerate(launches) if number not in inside]
+        try:
+            self.session.programs.build([*(join.kernel for join in joins.values()), *single])
+        except KernelBuildError:
+            if not joins:
+                raise
+            joins = {}
+            self.session.programs.build([launch.kernel for launch in launches])
+        return joins
+
+    def _bind(self, kernel: KernelSpec | Joined, arguments: tuple[Location, ...]) -> _Bound:
+        session = self.session
+        made, buffers = session.programs.kernel(kernel), [self.buffer(location) for location in arguments]
+        made.set_args(*buffers)
+        return _Bound(rendered(kernel)[0], made, buffers, launcher(session.queue, made, *sizes(kernel)))
+
+    def _launch(self, number: int) -> _Bound:
+        """A single launch, which may be part of a join and so not built yet."""
+        if number not in self._bound:
+            planned = self.plan.launches[number]
+            self.session.programs.build([planned.kernel])
+            self._bound[number] = self._bind(planned.kernel, planned.arguments)
+        return self._bound[number]
+
+    @property
+    def kernels(self) -> list[tuple]:
+        """Kernel and buffers of each launch."""
+        self.session.programs.build([launch.kernel for launch in self.plan.launches])
+        return [self._launch(number)[1:3] for number in range(len(self.plan.launches))]
 
     def _allocate(self) -> None:
         """Buffers for what lasts as long as this object, or the variable."""
@@ -68,7 +114,7 @@ class Executable:
             self._constants[id(array)] = buffer = session.allocate(array.nbytes, "constant")
             session.upload(buffer, array)
         self._regions: dict[Location, object] = {}
-        for location in dict.fromkeys(location for launch in plan.launches for location in launch.arguments):
+        for location in dict.fromkeys(location for launch in (*plan.launches, *plan.joins) for location in launch.arguments):
             self.buffer(location)
         session.bring_in_step(plan.variables, [])
 
@@ -141,7 +187,7 @@ class Executable:
         if self._watched:
             self._run_watched()
             return
-        self._enqueue(0, len(self._launches))
+        self._enqueue(self._run)
 
     @functools.cached_property
     def pyopencl_launches(self) -> list[tuple]:
@@ -169,13 +215,12 @@ class Executable:
 
     def _run_first(self) -> None:
         programs = self.session.programs
-        names = [render(launch.kernel)[0] for launch in self.plan.launches]
-        with BuildLine("optimising", len(set(names) - programs.launched)) as line:
-            for number, name in enumerate(names):
-                self._enqueue(number, number + 1)
-                if name not in programs.launched:
+        with BuildLine("optimising", len({bound.name for bound in self._run.values()} - programs.launched)) as line:
+            for number, bound in self._run.items():
+                self._enqueue({number: bound})
+                if bound.name not in programs.launched:
                     self.session.finish()
-                    programs.launched.add(name)
+                    programs.launched.add(bound.name)
                     line.advance()
 
     def bring_in_step(self) -> None:
@@ -187,12 +232,12 @@ class Executable:
         """Enqueue launches first … last − 1; for looking at values on the way."""
         if self._seen != Variable.accesses:
             self.bring_in_step()
-        self._enqueue(first, last)
+        self._enqueue({number: self._launch(number) for number in range(first, last)})
 
-    def _enqueue(self, first: int, last: int) -> None:
-        for launch in self._launches[first:last]:
-            if status := launch():
-                planned = self.plan.launches[self._launches.index(launch)]
+    def _enqueue(self, launches: dict[int, _Bound]) -> None:
+        for number, bound in launches.items():
+            if status := bound.enqueue():
+                planned = self.plan.launches[number]
                 raise DeviceError(f"the device refuses to run {planned.kernel.label}", where=planned.name,
                                   got=status_name(status),
                                   hint="lower the batch size, or choose another lowering by CLNN_LOWERING")

@@ -7,9 +7,10 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from ..codegen.joined import Joined
 from ..codegen.kernel import KernelSpec
 from ..codegen.template import render
 from ..config import config
@@ -27,13 +28,18 @@ QUIETLY = [*OPTIONS, "-w"]
 PER_PROGRAM = 32
 
 #: the kernels of one program by name, with their text
-Part = dict[str, tuple[KernelSpec, str]]
+Part = dict[str, tuple[KernelSpec | Joined, str]]
+
+
+def rendered(spec: KernelSpec | Joined) -> tuple[str, str]:
+    """The name and the text of a kernel."""
+    return spec.text if isinstance(spec, Joined) else render(spec)
 
 
 class KernelBuildError(BuildError):
     """The compiler refused one kernel; ``spec`` is the one."""
 
-    def __init__(self, spec: KernelSpec, log: str, source: str):
+    def __init__(self, spec: KernelSpec | Joined, log: str, source: str):
         self.spec = spec
         super().__init__(
             "the OpenCL compiler refused a generated kernel",
@@ -75,13 +81,13 @@ class Programs:
     def __init__(self, context):
         self._context = context
         self._home: dict[str, object] = {}
-        self._built: set[KernelSpec] = set()
+        self._built: set[KernelSpec | Joined] = set()
         facts = repr([device.version for device in context.devices])
         self._foresight = Foresight(functools.partial(build_source, context), facts)
         #: names of the kernels that have run: drivers may leave the last stage of compiling to the first launch
         self.launched: set[str] = set()
 
-    def build(self, specs: list[KernelSpec]) -> None:
+    def build(self, specs: Sequence[KernelSpec | Joined]) -> None:
         """Make sure that all kernels are built.
 
         Raises:
@@ -117,11 +123,11 @@ class Programs:
         finally:
             self._foresight.end(occasion)
 
-    def _parts(self, specs: list[KernelSpec], size: int) -> Iterator[Part]:
+    def _parts(self, specs: Sequence[KernelSpec | Joined], size: int) -> Iterator[Part]:
         """The kernels that are not built yet, rendered, so many for a program."""
         met, part = set(self._home), {}
         for spec in specs:
-            name, text = render(spec)
+            name, text = rendered(spec)
             if name in met:
                 continue
             met.add(name)
@@ -168,13 +174,13 @@ class Programs:
                 pass
         self.build([spec])
 
-    def kernel(self, spec: KernelSpec):
+    def kernel(self, spec: KernelSpec | Joined):
         """A fresh kernel object."""
-        name, _ = render(spec)
+        name, _ = rendered(spec)
         return make_kernel(self._home[name], name)
 
 
-def sizes(kernel: KernelSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def sizes(kernel: KernelSpec | Joined) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Global and local size of the same length, the global a multiple of the local."""
     local, everything = kernel.local_size, kernel.global_size
     rank = max(len(local), len(everything))

@@ -246,7 +246,5 @@ def _gathered(view: View) -> float:
 
 def _busy(kernel, units: int) -> float:
     """The share of the compute units that has work, averaged over the rounds that a launch takes."""
-    tiles = declaration(kernel.template).tiles
-    pieces = tiles(kernel.p, kernel.t) if tiles else math.prod(
-        -(-extent // size) for extent, size in zip(kernel.global_size, (*kernel.local_size, 1, 1), strict=False))
+    pieces = math.prod(kernel.grid)
     return pieces / (units * -(-pieces // units))

@@ -112,7 +112,7 @@ class Bench:
         node = graph.append(self.problem.op, values, self.problem.outputs, str(self.problem))
         node.offer, node.lowering = offer, "tuned"
         graph.outputs = list(node.outputs)
-        return Executable(make_plan(graph, self.session.target), self.session)
+        return Executable(make_plan(graph, self.session.target, join=False), self.session)
 
     def _run_once(self, executable: Executable) -> list:
         """The buffers of the outputs after one run. What a kernel leaves unwritten is not what stood there before, but NaN."""

@@ -28,7 +28,7 @@ KERNEL = Kernel(
     global_size=lambda p, t: (p.cores, 1, 1) if draws(p, t) else grid(p, t),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=local_bytes,
-    tiles=lambda p, t: math.prod(grid(p, t)),
+    grid=grid,
     seeds=tuple({"MR": mr, "NV": nv, "MC": mc, "MB": mb, "NC": nc, "KC": kc} for mr, nv, mc, mb, nc, kc in (
         (8, 2, 256, 64, 256, 256), (8, 2, 128, 64, 256, 256), (8, 2, 512, 96, 128, 256), (8, 2, 128, 128, 128, 512), (12, 2, 96, 96, 256, 256),
         (12, 2, 192, 96, 256, 256), (8, 3, 128, 64, 192, 256), (6, 1, 384, 96, 128, 256), (6, 1, 192, 48, 256, 256), (6, 1, 96, 48, 256, 256),
@@ -45,8 +45,9 @@ last = innermost(p.c.cols)
 kinds = panel_kinds(p, t)
 low = low_block(p, t)
 across_n, down_m, _ = grid(p, t)
+drawn = alone and draws(p, t)
 tiles = math.prod(grid(p, t))
-place = ((f"tile % {across_n}", f"tile / {across_n} % {down_m}", f"tile / {across_n * down_m}") if draws(p, t)
+place = ((f"tile % {across_n}", f"tile / {across_n} % {down_m}", f"tile / {across_n * down_m}") if drawn
          else ("get_group_id(0)", "get_group_id(1)", "get_group_id(2)"))
 by_runs = last.extent >= 16 and p.c.window is None              # whether 16 columns may be one run of C, and whether they always are
 only_runs = by_runs and p.N % 16 == last.extent % 16 == 0
@@ -61,16 +62,16 @@ ${signature}
 % if p.a.straight:
     index_t Ao[${t.MC}];                                                    // where each row of A starts
 % elif not a_lies:
-    __local float Ap[${MB * t.KC + 8}] __attribute__((aligned(64)));      // [MB / MR][KC][MR]
+    ${local_array("float", "Ap", MB * t.KC + 8)}      // [MB / MR][KC][MR]
 % endif
 % if not b_lies:
-    __local float Bp[${across(t) * t.KC + 8}] __attribute__((aligned(64)));      // [NC / NR][KC][NR]
+    ${local_array("float", "Bp", across(t) * t.KC + 8)}      // [NC / NR][KC][NR]
 % endif
 % if several:
-    __local float Ct[${t.MC * t.NC}] __attribute__((aligned(64)));          // [MC][NC], sums over the panels but the last
+    ${local_array("float", "Ct", t.MC * t.NC)}        // [MC][NC], sums over the panels but the last
 % endif
     float done[${MR * NR}] __attribute__((aligned(64)));                    // [MR][NR], a finished block of C
-% if draws(p, t):
+% if drawn:
     volatile __global int* const board = (volatile __global int*)board_out0;       // tiles that were drawn, cores that are done
     for (;;) {
     const int tile = atomic_inc(board);
@@ -187,7 +188,7 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
             ${store("row_sum", f"{batch} * {p.M} + m", "sums[i]")}
         }
 % endif
-% if draws(p, t):
+% if drawn:
     }
     if (atomic_inc(board + 1) == ${p.cores - 1}) {       // nobody will draw any more
         atomic_xchg(board, 0);

@@ -60,7 +60,7 @@ def run_offer(op: Op, offer, arrays, inputs, outputs, session) -> list[np.ndarra
     node = graph.append(op, values, outputs)
     node.offer, node.lowering = offer, "given"
     graph.outputs = list(node.outputs)
-    executable = Executable(make_plan(graph, session.target), session)
+    executable = Executable(make_plan(graph, session.target, join=False), session)
     for value, array in zip(values, arrays, strict=True):
         executable.write(value.name, array)
     executable.run()
