@@ -19,6 +19,7 @@ import clnn
 from bench.options import Options
 from bench.record import save
 from clnn import models, optim
+from clnn.config import config
 from clnn.runtime.opencl import cl
 
 LOOP = r"""
@@ -87,8 +88,9 @@ def run(options: Options) -> dict:
     for name, model in (("mlp", models.mlp(784, 512, 256, 10)), ("lenet5", models.lenet5())):
         if not options.wants(name):
             continue
-        step = clnn.compile(model, (8, 1, 28, 28), loss="cross_entropy", optimizer=optim.SGD(lr=0.0, momentum=0.9),
-                            device=options.device)
+        with config.override(join=False):       # the same launches as in the loop
+            step = clnn.compile(model, (8, 1, 28, 28), loss="cross_entropy", optimizer=optim.SGD(lr=0.0, momentum=0.9),
+                                device=options.device)
         step.run(np.zeros((8, 1, 28, 28), np.float32), np.zeros(8, np.int32))
         result["per_launch"][name] = r = measure(step.executable, max(options.rounds, 3 if options.quick else 31))
         result["rows"].append({"model": name, "launches": r["launches"], "run() µs": round(r["run"]["median_us"], 3),
