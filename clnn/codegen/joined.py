@@ -56,9 +56,10 @@ def part_of(spec: KernelSpec) -> Part | None:
     places = {"group_id": f"((d) == 0 ? group % {x} : (d) == 1 ? group / {x} % {y} : group / {x * y})",
               "num_groups": f"((d) == 0 ? {x} : (d) == 1 ? {y} : {z})", "local_id": "0", "local_size": "1"}
     places |= {"global_id": places["group_id"], "global_size": places["num_groups"]}
-    before = "\n".join(f"#define get_{what}(d) {text}" for what, text in places.items())
+    before = "\n".join(f"#define get_{what}(d) {how}" for what, how in places.items())
     after = "\n".join(f"#undef get_{what}" for what in places)
-    return Part(name, f"{before}\n{text}\n{after}", math.prod(spec.grid), used)
+    once = f"#ifndef PART_{name}     // several joined kernels of one program may have it\n#define PART_{name}"
+    return Part(name, f"{once}\n{before}\n{text}\n{after}\n#endif", math.prod(spec.grid), used)
 
 
 @dataclass(frozen=True)

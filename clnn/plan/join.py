@@ -13,8 +13,10 @@ from ..target import Target
 if TYPE_CHECKING:
     from .plan import Location, PlannedLaunch
 
-#: operations and bytes of a launch above which the microseconds between launches are little, and cores wait long for the last
-SHORT_FLOPS, SHORT_BYTES = 50_000_000, 16 << 20
+#: operations of a run above which the microseconds between its launches are little
+SHORT_RUN = 1_000_000_000
+#: operations and bytes of a launch above which cores wait long for the last
+SHORT_FLOPS, SHORT_BYTES = 50_000_000, 4 << 20
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class Join:
 
 
 def find_joins(launches: Sequence[PlannedLaunch], target: Target, board: Callable[[int], Location]) -> list[Join]:
-    """The longest rows of short launches that can be one, on CPUs.
+    """The longest rows of short launches that can be one, on CPUs, in a run that is short itself.
 
     Args:
         board: makes the location of a board of so many bytes.
     """
-    if not target.is_cpu:
+    if not target.is_cpu or sum(launch.flops for launch in launches) > SHORT_RUN:
         return []
     found = []
     for joins, row in itertools.groupby(enumerate(launches), lambda numbered: _may_join(numbered[1])):

@@ -57,10 +57,7 @@ def test_what_stays_apart():
     (join,) = large.joins
     long = [number for number, launch in enumerate(large.launches) if launch.flops > 50_000_000]
     assert len(long) == 2 and long[0] < join.first and join.last <= long[1]
-    deep = plan_of(resnet18(classes=10, size=32, seed=0), (32, 3, 32, 32))
-    joined = [number for join in deep.joins for number in range(join.first, join.last)]
-    assert len(joined) < len(deep.launches) / 2
-    assert all(deep.launches[number].flops <= 50_000_000 for number in joined)
+    assert not plan_of(resnet18(classes=10, size=32, seed=0), (32, 3, 32, 32)).joins
 
 
 def test_each_waits_for_what_it_needs():

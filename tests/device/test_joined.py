@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import clnn
-from clnn import models, nn
+from clnn import models, nn, ops
 from clnn.codegen.joined import Joined
 from clnn.config import config
+from clnn.ir import Graph, TensorSpec
 from clnn.optim import SGD, Adam
+from clnn.passes import INFERENCE, run_passes
 from clnn.plan import join as joining
+from clnn.plan import make_plan
+from clnn.runtime import Executable
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +129,19 @@ def test_prediction_is_joined_too(device):
     assert join.last == len(step.executable.plan.launches)
     with config.override(join=False):
         assert np.array_equal(step.run(x), clnn.compile(model, (24, 50), device=device).run(x))
+
+
+def test_joins_of_one_program_share_kernels(device_session):
+    """Equal kernels in two joined ones are one function: they are built together."""
+    graph, target = Graph(), device_session.target
+    x, long = graph.input(TensorSpec((24, 40)), "x"), graph.input(TensorSpec((2048, 2048)), "long")
+    filters = [graph.input(TensorSpec((40, 40)), name) for name in "wv"]
+    first = ops.sum(ops.relu(ops.matmul(x, filters[0])), 1)
+    second = ops.sum(ops.relu(ops.matmul(ops.mul(x, ops.mean(ops.add(long, ops.mean(first)))), filters[1])), 1)
+    graph.outputs = [first, second]
+    plan = make_plan(run_passes(graph, target, INFERENCE), target)
+    names = [set(join.kernel.kernels) for join in plan.joins]
+    assert len(names) == 2 and names[0] & names[1]
+    executable = Executable(plan, device_session)
+    executable.run()
+    assert len(plan.launches) > len(executable._run) >= 3
