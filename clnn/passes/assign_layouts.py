@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from ..codegen.lowering import Offer
 from ..config import config
@@ -32,16 +33,57 @@ def assign_layouts(graph: Graph, target: Target, costs: Costs | None = None, off
     if config.layout not in NAMES:
         raise ArgumentError("unknown layout", where="CLNN_LAYOUT", got=config.layout, expected=" or ".join(NAMES))
     graph = graph.clone()
+    question = "" if costs is None or config.layout != "auto" else _question(graph)
+    if question and (known := _known(graph, costs.recall(question))) is not None:
+        layouts, notes = known
+    else:
+        layouts, notes = _choose(graph, target, costs, offers)
+        if question:
+            costs.keep(question, {"notes": notes, "layouts": [[[[layout.name, layout.block] for layout in side] for side in its]
+                                                              for its in layouts]})
+    graph.notes += notes
+    return _insert(graph, layouts)
+
+
+def _choose(graph: Graph, target: Target, costs: Costs | None, offers: Offers | None) -> tuple[list[Layouts], list[str]]:
+    """The layouts of all nodes, and what to tell people about them."""
     offered = _Offered(offers or Offers(target))
     ways = [offered.of(node) for node in graph.nodes]
+    notes = []
     if all(len(found) == 1 for found in ways):
         chosen = [0] * len(ways)
     elif costs is None or config.layout != "auto":
         chosen = _by_bytes(graph, ways, _preferred(target))
     else:
         chosen, note = _by_seconds(graph, ways, costs)
-        graph.notes.append(note)
-    return _insert(graph, [list(found)[number] for found, number in zip(ways, chosen, strict=True)])
+        notes.append(note)
+    return [list(found)[number] for found, number in zip(ways, chosen, strict=True)], notes
+
+
+# -- what was chosen before -----------------------------------------------------------------------------------------------
+
+def _question(graph: Graph) -> str:
+    """All of a graph that the choice follows from, besides the times."""
+    numbers: dict[Value, int] = {}
+
+    def of(values: Iterable[Value]) -> str:
+        return " ".join(f"{numbers.setdefault(value, len(numbers))}:{value.kind[0]}{value.spec}" for value in values)
+
+    lines = [f"{node.op!r} {of(node.inputs)} -> {of(node.outputs)}" for node in graph.nodes]
+    return "\n".join([*lines, of(graph.outputs), *(f"{of([old])} <- {of([new])}" for old, new in graph.updates.items())])
+
+
+def _known(graph: Graph, answer) -> tuple[list[Layouts], list[str]] | None:
+    """Layouts and notes from an answer that was kept; None if it is none for this graph."""
+    try:
+        notes = list(map(str, answer["notes"]))
+        layouts = [tuple(tuple(Layout(*layout) for layout in side) for side in its) for its in answer["layouts"]]
+        fit = all(layout.fits(value.shape) for node, its in zip(graph.nodes, layouts, strict=True)
+                  for values, side in zip((node.inputs, node.outputs), its, strict=True)
+                  for value, layout in zip(values, side, strict=True))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (layouts, notes) if fit else None
 
 
 def _preferred(target: Target) -> Layout:

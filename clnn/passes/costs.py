@@ -21,3 +21,9 @@ class Costs(Protocol):
 
     def relayout(self, spec: TensorSpec) -> float:
         """What moving a tensor to another layout takes."""
+
+    def recall(self, question: str):
+        """The answer, a JSON value, that was kept for a question when all times were what they are now; None if there is none."""
+
+    def keep(self, question: str, answer) -> None:
+        """Keep an answer that was found by these times, for other processes as well."""

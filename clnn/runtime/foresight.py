@@ -8,20 +8,12 @@ time and nothing else.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from ..config import config
-from ..files import replacing
-
-#: files that are kept, the newest
-KEPT = 200
+from ..files import Answers
 
 
 class Foresight:
@@ -66,20 +58,13 @@ class Foresight:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool, self._coming = None, {}
         if self._wanted and set(self._wanted) != set(self._guess):      # threads end in any order
-            with contextlib.suppress(OSError):
-                path = self._path(occasion)
-                with replacing(path, "wb") as file:
-                    file.write(zlib.compress(json.dumps(self._wanted).encode(), 1))
-                for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-KEPT]:
-                    old.unlink()
+            self._answers.keep(f"{self._facts}\n{occasion}", self._wanted)
         self._guess, self._wanted = [], None
 
     def _recall(self, occasion: str) -> list[str]:
-        try:
-            found = json.loads(zlib.decompress(self._path(occasion).read_bytes()))
-        except (OSError, zlib.error, ValueError):
-            return []
+        found = self._answers.recall(f"{self._facts}\n{occasion}")
         return found if isinstance(found, list) and all(isinstance(source, str) for source in found) else []
 
-    def _path(self, occasion: str) -> Path:
-        return config.cache / "programs" / hashlib.sha256(f"{self._facts}\n{occasion}".encode()).hexdigest()[:32]
+    @property
+    def _answers(self) -> Answers:
+        return Answers(config.cache / "programs")

@@ -6,7 +6,8 @@ import pytest
 
 from clnn.config import config
 from clnn.errors import BuildError
-from clnn.runtime.foresight import KEPT, Foresight
+from clnn.files import Answers
+from clnn.runtime.foresight import Foresight
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +161,6 @@ def test_a_folder_that_cannot_be_written(folder):
 
 def test_the_oldest_files_go(folder):
     first, _ = foresight()
-    for i in range(KEPT + 5):
+    for i in range(Answers.MOST + 5):
         build(first, f"model {i}", "one")
-    assert len(list(folder.iterdir())) == KEPT
+    assert len(list(folder.iterdir())) == Answers.MOST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from random import Random
 
 import pytest
@@ -57,6 +58,7 @@ class Made:
 
     def __init__(self, gain: float, move: float = 1e-6, known: dict | None = None):
         self.gain, self.move, self.known = gain, move, known or {}
+        self.kept: dict = {}
 
     def estimate(self, op, inputs, outputs, offer):
         convolves = isinstance(getattr(op, "base", op), Conv2d)
@@ -67,6 +69,12 @@ class Made:
 
     def relayout(self, spec):
         return self.move * spec.nbytes / 1024
+
+    def recall(self, question):
+        return json.loads(json.dumps(self.kept.get(question)))
+
+    def keep(self, question, answer):
+        self.kept[question] = answer
 
 
 def chain() -> Graph:
@@ -97,6 +105,39 @@ def test_a_measured_layout_is_not_beaten_by_optimism():
     """NCHW took twice its estimate, so NHWC will take twice its own."""
     assert layouts(assign_layouts(chain(), GENERIC_GPU, Made(1.0, known={ROW: 2e-3}))) == {ROW}
     assert layouts(assign_layouts(chain(), GENERIC_GPU, Made(1.0, known={ROW: 2e-3, NHWC: 1.2e-3}))) == {NHWC}
+
+
+def test_a_choice_is_kept_for_the_same_graph():
+    costs = Made(1.5)
+    first = assign_layouts(chain(), GENERIC_GPU, costs)
+    assert len(costs.kept) == 1
+    costs.gain = 0.8        # for which there is another choice; costs that keep answers know that they are for the same times
+    again = assign_layouts(chain(), GENERIC_GPU, costs)
+    assert str(again) == str(first) and again.notes == first.notes and first.notes
+    assert layouts(assign_layouts(chain(), GENERIC_GPU, Made(0.8))) == {ROW}
+    larger = chain()
+    larger.outputs = [*larger.outputs, larger.nodes[0].outputs[0]]
+    assign_layouts(larger, GENERIC_GPU, costs)
+    assert len(costs.kept) == 2, "another graph is another question"
+    with config.override(layout="NHWC"):
+        assign_layouts(chain(), GENERIC_GPU, costs)
+    assert len(costs.kept) == 2, "what is asked for is not kept"
+
+
+@pytest.mark.parametrize("damage", [lambda answer: None, lambda answer: [], lambda answer: "text", lambda answer: {"notes": []},
+                                    lambda answer: answer | {"layouts": answer["layouts"][1:]},
+                                    lambda answer: answer | {"layouts": [[its[0][1:], its[1]] for its in answer["layouts"]]},
+                                    lambda answer: answer | {"layouts": [[[["NCHW7c", 7]] * len(side) for side in its]
+                                                                         for its in answer["layouts"]]},
+                                    lambda answer: answer | {"layouts": [[[[1, 2, 3]] * len(side) for side in its]
+                                                                         for its in answer["layouts"]]}])
+def test_what_is_no_answer_is_not_taken(damage):
+    costs = Made(1.5)
+    first = assign_layouts(chain(), GENERIC_GPU, costs)
+    (question, answer), = costs.kept.items()
+    costs.kept[question] = damage(json.loads(json.dumps(answer)))
+    assert str(assign_layouts(chain(), GENERIC_GPU, costs)) == str(first) and costs.kept[question] == answer
+
 
 
 def test_a_layout_that_is_asked_for_is_taken_whatever_it_costs():
