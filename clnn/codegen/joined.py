@@ -49,7 +49,7 @@ def part_of(spec: KernelSpec) -> Part | None:
         start, used = used, used + -(-4 * count // 64) * 64
         return f"__local {kind}* const {name} = (__local {kind}*)(local_memory + {start});"
 
-    name, text = render_function(spec, "const int group, __local char* const local_memory", local)
+    text = render_function(spec, "const int group, __local char* const local_memory", local)
     if APART.search(text):
         return None
     x, y, z = (*spec.grid, 1, 1)[:3]
@@ -58,8 +58,9 @@ def part_of(spec: KernelSpec) -> Part | None:
     places |= {"global_id": places["group_id"], "global_size": places["num_groups"]}
     before = "\n".join(f"#define get_{what}(d) {how}" for what, how in places.items())
     after = "\n".join(f"#undef get_{what}" for what in places)
+    name, text = named(spec.template, f"{before}\n{text}\n{after}")        # equal texts for other grids are other functions
     once = f"#ifndef PART_{name}     // several joined kernels of one program may have it\n#define PART_{name}"
-    return Part(name, f"{once}\n{before}\n{text}\n{after}\n#endif", math.prod(spec.grid), used)
+    return Part(name, f"{once}\n{text}\n#endif", math.prod(spec.grid), used)
 
 
 @dataclass(frozen=True)

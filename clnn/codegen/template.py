@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME = "NAME"
 #: arrays in local memory begin where a line of the cache does
 ALIGNED = "__attribute__((aligned(64)))"
+#: some CPU runtimes crash where functions of kernels are left to their compiler, that is, to its estimate of what inlining costs
+INLINED = "__attribute__((always_inline))"
 
 
 @functools.cache
@@ -68,10 +70,12 @@ def render(spec: KernelSpec) -> tuple[str, str]:
     return named(spec.template, _body(spec, head, lambda kind, name, count: f"__local {kind} {name}[{count}] {ALIGNED};"))
 
 
-def render_function(spec: KernelSpec, more: str, local: Callable[[str, str, int], str]) -> tuple[str, str]:
-    """The same as a function that takes ``more`` behind the kernel's parameters, and that is called for each work-group, which
-    is one item. ``local`` gives the C text by which an array (type, name, elements) in local memory becomes known."""
-    return named(spec.template, _body(spec, f"static void {NAME}({', '.join([*parameters(spec), more])})", local, alone=False))
+def render_function(spec: KernelSpec, more: str, local: Callable[[str, str, int], str]) -> str:
+    """The text of a kernel as a function, not named yet, that takes ``more`` behind the kernel's parameters, and that is called
+    for each work-group, which is one item. ``local`` gives the C text by which an array (type, name, elements) in local memory
+    becomes known."""
+    given = ", ".join([*parameters(spec), more])
+    return _body(spec, f"static inline {INLINED} void {NAME}({given})", local, alone=False)
 
 
 def parameters(spec: KernelSpec) -> list[str]:

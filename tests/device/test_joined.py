@@ -10,6 +10,7 @@ import pytest
 import clnn
 from clnn import models, nn, ops
 from clnn.codegen.joined import Joined
+from clnn.codegen.template import render
 from clnn.config import config
 from clnn.ir import Graph, TensorSpec
 from clnn.optim import SGD, Adam
@@ -145,3 +146,21 @@ def test_joins_of_one_program_share_kernels(device_session):
     executable = Executable(plan, device_session)
     executable.run()
     assert len(plan.launches) > len(executable._run) >= 3
+
+
+def test_equal_texts_for_other_grids(device_session):
+    """What a kernel's text does not tell is how many work-groups there are."""
+    graph, target = Graph(), device_session.target
+    shapes = (5, 12, 9), (1, 12, 9), (3, 12, 9)
+    inputs = [graph.input(TensorSpec(shape), f"x{i}") for i, shape in enumerate(shapes)]
+    graph.outputs = [ops.transpose(value, (0, 2, 1)) for value in inputs]
+    plan = make_plan(run_passes(graph, target, INFERENCE), target)
+    (join,) = plan.joins
+    assert len({render(spec)[0] for spec in join.kernel.kernels}) == 1 and len({spec.grid for spec in join.kernel.kernels}) > 1
+    executable = Executable(plan, device_session)
+    arrays = [np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes)]
+    for value, array in zip(inputs, arrays, strict=True):
+        executable.write(value.name, array)
+    executable.run()
+    for value, array in zip(plan.outputs, arrays, strict=True):
+        assert np.array_equal(executable.read(value), array.transpose(0, 2, 1))
