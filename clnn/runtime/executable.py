@@ -182,11 +182,17 @@ class Executable:
 
     def run(self) -> None:
         """Enqueue all launches."""
-        if self._seen != Variable.accesses:
-            self.bring_in_step()
         if self._watched:
+            if self._seen != Variable.accesses:
+                self.bring_in_step()
             self._run_watched()
             return
+        self.run_unwatched()
+
+    def run_unwatched(self) -> None:
+        """The same, whatever the configuration wants to see of a run."""
+        if self._seen != Variable.accesses:
+            self.bring_in_step()
         self._enqueue(self._run)
 
     @functools.cached_property
@@ -229,7 +235,7 @@ class Executable:
         self._seen = Variable.accesses
 
     def run_range(self, first: int, last: int) -> None:
-        """Enqueue launches first … last − 1; for looking at values on the way."""
+        """Enqueue launches first … last − 1, each by itself; for looking at values on the way."""
         if self._seen != Variable.accesses:
             self.bring_in_step()
         self._enqueue({number: self._launch(number) for number in range(first, last)})

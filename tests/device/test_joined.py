@@ -164,3 +164,19 @@ def test_equal_texts_for_other_grids(device_session):
     executable.run()
     for value, array in zip(plan.outputs, arrays, strict=True):
         assert np.array_equal(executable.read(value), array.transpose(0, 2, 1))
+
+
+def test_training_runs_joins_only(device, monkeypatch):
+    """No kernel is built twice, as one of its own as well: not by the rehearsal either."""
+    rng = np.random.default_rng(6)
+    images, labels = rng.standard_normal((40, 50)).astype(np.float32), rng.integers(0, 10, 40).astype(np.int32)
+    twice, single = [], Executable._launch
+
+    def noted(executable, number):
+        twice.extend(join for join in executable.plan.joins if join.first <= number < join.last)
+        return single(executable, number)
+
+    monkeypatch.setattr(Executable, "_launch", noted)
+    trainer = clnn.Trainer(models.mlp(50, 33, 10, seed=1), optimizer=SGD(lr=0.1), device=device)
+    trainer.fit((images, labels), epochs=2, batch_size=20, progress=False)
+    assert not twice
