@@ -3,7 +3,8 @@
 Ending a launch and beginning the next one takes a CPU some microseconds, in which all cores are idle, and before that each waits
 for the slowest. Here a core that finds nothing left of one kernel goes on with the next. Nobody can wait for ever: one waits for
 kernels of which all groups were drawn, and whoever drew them is running. If the system lets something else run there meanwhile,
-the one that waits would only keep a core busy, so it leaves after some time, and the others do the rest.
+those that wait would only keep their cores busy. So the first of them leaves after some time, its core is free for the one that
+is late, and the others do the rest.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ APART = re.compile(r"__local\s+\w+\s+\w+\s*\[|\bbarrier\s*\(|\batomic_\w+\s*\(")
 STRIDE = 16
 #: draws of a core for one kernel, from which on it draws several groups at once
 DRAWS = 8
-#: looks at what one waits for, some 0.1 ms, after which a core leaves
-LOOKS = 1 << 18
+#: looks at what one waits for, some 0.1 ms, after which a core leaves, and the share of the cores that may
+LOOKS, LEAVING = 1 << 18, 4
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ void {NAME}({taken}, __global int* counters)
     for (int looks = 0; !({ready}); ++looks)
         if (looks == {LOOKS}) {{
             looks = 0;
-            if (atomic_inc(left) < {self.cores - 1}) return;
-            atomic_dec(left);       // all others have left, so nobody is late
+            if (atomic_inc(left) < {min(max(1, self.cores // LEAVING), self.cores - 1)}) return;
+            atomic_dec(left);       // enough have left
         }}
     mem_fence(CLK_GLOBAL_MEM_FENCE);""" if ready else ""
         types = [declared.rsplit(" ", 1)[0].replace(" restrict", "") for declared in parameters(self.kernels[number])]

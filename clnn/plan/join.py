@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: operations of a run above which the microseconds between its launches are little
 SHORT_RUN = 1_000_000_000
 #: operations and bytes of a launch above which cores wait long for the last
-SHORT_FLOPS, SHORT_BYTES = 50_000_000, 4 << 20
+SHORT_FLOPS, SHORT_BYTES = 128_000_000, 8 << 20
 
 
 @dataclass(frozen=True)

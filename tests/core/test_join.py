@@ -55,7 +55,7 @@ def test_what_stays_apart():
     assert not make_plan(run_passes(graph, GENERIC_CPU, passes), GENERIC_CPU, join=False).joins
     large = plan_of(mlp(784, 2048, 10, seed=0), (128, 784))        # its ends are long, what lies between is not
     (join,) = large.joins
-    long = [number for number, launch in enumerate(large.launches) if launch.flops > 50_000_000]
+    long = [number for number, launch in enumerate(large.launches) if launch.flops > 128_000_000]
     assert len(long) == 2 and long[0] < join.first and join.last <= long[1]
     assert not plan_of(resnet18(classes=10, size=32, seed=0), (32, 3, 32, 32)).joins
 
@@ -83,6 +83,8 @@ def test_the_text_of_a_joined_kernel():
     assert text.count("atomic_add(board + ") == 2 * 7 and "== 2)" in text
     assert "get_group_id(0)" not in text.split("__kernel")[1]
     assert replace(kernel, cores=2).text[0] != name, "other cores, other text"
+    for cores, leaving in ((1, 0), (2, 1), (3, 1), (8, 2), (64, 16)):
+        assert f"if (atomic_inc(left) < {leaving}) return;" in replace(kernel, cores=cores).text[1], "most stay"
     twice = Joined(kernel.kernels[:1] * 2, kernel.arguments[:1] * 2, ((), (0,)), 2)
     assert twice.text[1].count("void gemm_packed") == 1, "equal kernels are one function"
 
