@@ -51,6 +51,12 @@ def tall(p: SimpleNamespace) -> bool:
     return p.a.straight and min(p.M, p.K) >= 1024
 
 
+def whole_depth(p: SimpleNamespace, a_lies: bool) -> bool:
+    """Whether registers of 8 should keep the sums from one end of a long K to the other: A is read where it lies, and has so many
+    rows that narrow panels of B, which then fit the second cache, are read often."""
+    return (p.a.straight or a_lies) and min(p.M, p.K) >= 1024
+
+
 def tile(p: SimpleNamespace, target: Target, a_lies: bool, b_lies: bool) -> tuple[int, int, int]:
     """Most rows and columns of a tile and rows of A at a time.
 
@@ -61,6 +67,8 @@ def tile(p: SimpleNamespace, target: Target, a_lies: bool, b_lies: bool) -> tupl
         return (2048, 128, 8) if tall(p) else (1024, 256, 48)
     if target.vector_width >= 16:
         return 256, 256, 64
+    if whole_depth(p, a_lies):
+        return 384 if b_lies else 1024, 32, 48
     if b_lies:
         return 384, 64, 48
     return (384, 128 if p.M > 192 else 256, 96) if p.a.straight or a_lies else (176, 256, 48)
@@ -85,8 +93,10 @@ def few_tiles(
     return best
 
 
-def panel_depth(p: SimpleNamespace, target: Target, width: int, b_lies: bool) -> int:
+def panel_depth(p: SimpleNamespace, target: Target, width: int, a_lies: bool, b_lies: bool) -> int:
     """Depth of the panels."""
+    if target.vector_width < 16 and whole_depth(p, a_lies):
+        return p.K if p.K <= 2048 else 1024
     if width == 16 and b_lies:          # one of B stays in the first cache
         return 512
     if shallow(p, target) or not large(target):
@@ -111,7 +121,7 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
     # C is cut no further: its rows, or K, are cut already
     whole = shallow(p, target) or (p.splits > 1 and max(p.M, p.N) <= 256)
     config = {"MR": rows, "NV": vectors, "MC": even(p.M, most_rows, rows), "MB": at_once // rows * rows,
-              "KC": panel_depth(p, target, width, b_lies), "NC": even(p.N, most_columns, unit)}
+              "KC": panel_depth(p, target, width, a_lies, b_lies), "NC": even(p.N, most_columns, unit)}
 
     def tiles():
         return math.prod(grid(p, SimpleNamespace(**config)))

@@ -192,20 +192,27 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     Changes their views in ``problem``; returns the tunables that fit, and where A and B lie then.
     """
     given = config | context.tunables("gemm/packed")
-    t = SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem), context.target) | given)
+
+    def tunables(problem: dict) -> SimpleNamespace:
+        return SimpleNamespace(**declaration("gemm/packed").defaults(SimpleNamespace(**problem), context.target) | given)
+
+    t = tunables(problem)
     batch, widths = problem["batch"], {"a": t.MR, "b": 16 * t.NV}
-    times = {"a": -(-problem["N"] // t.NC), "b": -(-problem["M"] // t.MC)}
     views = {"a": problem["a"].transposed, "b": problem["b"]}
     lies = {name: panels(*view.shape, widths[name], batch > 1) for name, view in views.items()}
+    tiles = {"a": t, "b": t}
 
     def pays(name: str) -> bool:
-        spared = (times[name] - 1) * math.prod(views[name].shape) * batch
-        return times[name] >= REPACKED and spared >= REPACKED_ELEMENTS and not (name == "a" and problem["a"].straight)
+        times = -(-problem["N"] // tiles["a"].NC) if name == "a" else -(-problem["M"] // tiles["b"].MC)
+        spared = (times - 1) * math.prod(views[name].shape) * batch
+        return times >= REPACKED and spared >= REPACKED_ELEMENTS and not (name == "a" and problem["a"].straight)
 
     def scratch(names: str) -> int:
         return 4 * batch * sum(math.prod(lies[name].shape) for name in names)
 
     can = "".join(name for name in "ab" if views[name].window is None and (name == "b" or may_a))
+    if "a" in can and pays("a"):        # with A in panels other tiles are best, which may pack B less often
+        tiles["b"] = tunables(problem | {"a": lies["a"].transposed})
     worth = "".join(filter(pays, can))
     default = worth if worth and scratch(worth) <= context.workspace else "none"
     choice = context.choice(f"prepack{label}", default, tuple(filter(None, ("none", can, *can))))

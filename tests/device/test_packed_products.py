@@ -73,6 +73,24 @@ def test_small_products_are_cut_so_that_little_is_packed_twice():
     assert 4 * small.t.KC * small.t.NC <= 32 << 10
 
 
+def test_long_sums_stay_in_registers():
+    """Where A is read as it lies, or from panels, B is narrow and so deep as the sum: packed where it is used."""
+    target = replace(GENERIC_CPU, compute_units=2, local_memory=512 << 10)
+
+    def launches(form, n):
+        found = packed(*specs(form, n, n, n), target).launches
+        t = found[-1].kernel.t
+        return [launch.kernel.template for launch in found], (t.MC, t.NC, t.KC)
+
+    for form in ("NN", "NT"):
+        assert launches(form, 1024) == (["gemm/packed"], (1026, 32, 1024))
+        assert launches(form, 2048) == (["gemm/packed"], (1026, 32, 2048))
+    for form in ("TN", "TT"):
+        assert launches(form, 2048) == (["gemm/pack", "gemm/packed"], (1026, 32, 2048))
+    assert launches("NN", 4096) == (["gemm/pack", "gemm/packed"], (378, 32, 1024))      # many rows: B once, for all of them
+    assert launches("NN", 960)[1][2] < 960
+
+
 @pytest.mark.parametrize("cores", [1, 2, 3])
 def test_cores_draw_tiles_anew_in_each_run(cores, device_session):
     """Every tile is drawn once, and the board is all zeros again; on a device of other cores, too."""
