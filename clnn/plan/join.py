@@ -13,6 +13,9 @@ from ..target import Target
 if TYPE_CHECKING:
     from .plan import Location, PlannedLaunch
 
+#: platforms for CPUs whose cores are idle between launches, and whose compilers take a joined kernel in seconds; others were seen
+#: to take minutes
+PLATFORMS = ("Portable Computing Language",)
 #: operations of a run above which the microseconds between its launches are little
 SHORT_RUN = 1_000_000_000
 #: operations and bytes of a launch above which cores wait long for the last
@@ -30,12 +33,12 @@ class Join:
 
 
 def find_joins(launches: Sequence[PlannedLaunch], target: Target, board: Callable[[int], Location]) -> list[Join]:
-    """The longest rows of short launches that can be one, on CPUs, in a run that is short itself.
+    """The longest rows of short launches that can be one, on CPUs through PoCL, in a run that is short itself.
 
     Args:
         board: makes the location of a board of so many bytes.
     """
-    if not target.is_cpu or sum(launch.flops for launch in launches) > SHORT_RUN:
+    if not target.is_cpu or target.platform not in PLATFORMS or sum(launch.flops for launch in launches) > SHORT_RUN:
         return []
     found = []
     for joins, row in itertools.groupby(enumerate(launches), lambda numbered: _may_join(numbered[1])):

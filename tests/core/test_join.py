@@ -17,11 +17,13 @@ from clnn.models import mlp, resnet18
 from clnn.optim import SGD
 from clnn.passes import INFERENCE, run_passes
 from clnn.plan import Location, make_plan
-from clnn.plan.join import _waits
+from clnn.plan.join import PLATFORMS, _waits
 from clnn.target import GENERIC_CPU, GENERIC_GPU
 
+CPU = replace(GENERIC_CPU, platform=PLATFORMS[0])
 
-def plan_of(model, shape, target=GENERIC_CPU):
+
+def plan_of(model, shape, target=CPU):
     graph, passes, _ = program(model, shape, "cross_entropy", SGD(lr=0.1, momentum=0.9))
     return make_plan(run_passes(graph, target, passes), target)
 
@@ -49,10 +51,11 @@ def test_a_short_step_is_one_launch():
 
 def test_what_stays_apart():
     assert not plan_of(mlp(784, 30, 10, seed=0), (32, 784), GENERIC_GPU).joins
+    assert not plan_of(mlp(784, 30, 10, seed=0), (32, 784), GENERIC_CPU).joins, "another platform"
     with config.override(join=False):
         assert not plan_of(mlp(784, 30, 10, seed=0), (32, 784)).joins
     graph, passes, _ = program(mlp(784, 30, 10, seed=0), (32, 784))
-    assert not make_plan(run_passes(graph, GENERIC_CPU, passes), GENERIC_CPU, join=False).joins
+    assert not make_plan(run_passes(graph, CPU, passes), CPU, join=False).joins
     large = plan_of(mlp(784, 2048, 10, seed=0), (128, 784))        # its ends are long, what lies between is not
     (join,) = large.joins
     long = [number for number, launch in enumerate(large.launches) if launch.flops > 128_000_000]
@@ -77,7 +80,7 @@ def test_boards_of_single_launches_do_not_count():
 
 
 def test_the_text_of_a_joined_kernel():
-    kernel = plan_of(mlp(784, 30, 10, seed=0), (32, 784), replace(GENERIC_CPU, compute_units=3)).joins[0].kernel
+    kernel = plan_of(mlp(784, 30, 10, seed=0), (32, 784), replace(CPU, compute_units=3)).joins[0].kernel
     name, text = kernel.text
     assert text.count("__kernel") == 1 and f"void {name}(" in text and kernel.global_size == (3, 1, 1)
     assert text.count("atomic_add(board + ") == 2 * 7 and "== 2)" in text
