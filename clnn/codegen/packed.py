@@ -46,14 +46,9 @@ def even(extent: int, most: int, unit: int) -> int:
     return -(-piece // unit) * unit
 
 
-def tall(p: SimpleNamespace) -> bool:
-    """Whether A has many long rows that are read along memory: then B is packed once, for all of them."""
-    return p.a.straight and min(p.M, p.K) >= 1024
-
-
-def whole_depth(p: SimpleNamespace, a_lies: bool) -> bool:
-    """Whether registers of 8 should keep the sums from one end of a long K to the other: A is read where it lies, and has so many
-    rows that narrow panels of B, which then fit the second cache, are read often."""
+def tall(p: SimpleNamespace, a_lies: bool = False) -> bool:
+    """Whether A has many long rows that are read where they lie: then B is packed once for many of them, in panels so deep as K
+    where it can be, and so narrow that they fit the second cache."""
     return (p.a.straight or a_lies) and min(p.M, p.K) >= 1024
 
 
@@ -67,7 +62,7 @@ def tile(p: SimpleNamespace, target: Target, a_lies: bool, b_lies: bool) -> tupl
         return (2048, 128, 8) if tall(p) else (1024, 256, 48)
     if target.vector_width >= 16:
         return 256, 256, 64
-    if whole_depth(p, a_lies):
+    if tall(p, a_lies):
         return 384 if b_lies else 1024, 32, 48
     if b_lies:
         return 384, 64, 48
@@ -95,15 +90,16 @@ def few_tiles(
 
 def panel_depth(p: SimpleNamespace, target: Target, width: int, a_lies: bool, b_lies: bool) -> int:
     """Depth of the panels."""
-    if target.vector_width < 16 and whole_depth(p, a_lies):
-        return p.K if p.K <= 2048 else 1024
+    deep = p.K if p.K <= 2048 else 1024     # one panel, if it leaves the second cache room for A: then C is written once
+    if target.vector_width < 16 and tall(p, a_lies):
+        return deep
     if width == 16 and b_lies:          # one of B stays in the first cache
         return 512
     if shallow(p, target) or not large(target):
         return 256
     if not tall(p):
         return 512
-    return p.K if p.K <= 2048 else 1024     # one panel, if it leaves the second cache room for A: then C is written once
+    return deep
 
 
 def shallow(p: SimpleNamespace, target: Target) -> bool:
