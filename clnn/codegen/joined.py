@@ -5,6 +5,10 @@ for the slowest. Here a core that finds nothing left of one kernel goes on with 
 kernels of which all groups were drawn, and whoever drew them is running. If the system lets something else run there meanwhile,
 those that wait would only keep their cores busy. So the first of them leaves after some time, its core is free for the one that
 is late, and the others do the rest.
+
+Each core draws from a share of its own first, the same of each kernel and in each run, and only then from those of the others.
+Groups that follow each other mostly write, and read, what lies together, so a core finds much of what it wrote in caches near it.
+What another one wrote takes several times as long to arrive where the two share no cache.
 """
 
 from __future__ import annotations
@@ -14,9 +18,15 @@ import math
 import re
 from dataclasses import dataclass
 
+from ..target import Target
 from .kernel import KernelSpec
 from .template import NAME, named, parameters, render_function
 
+#: platforms for CPUs whose cores are idle between launches, and whose compilers take a joined kernel in seconds; others were seen
+#: to take minutes
+PLATFORMS = ("Portable Computing Language",)
+#: operations of a launch above which cores wait long for the last
+SHORT_FLOPS = 128_000_000
 #: what a kernel that is to be joined may not contain: arrays in local memory that the hook does not know, meetings of items, and
 #: what work-groups tell each other
 APART = re.compile(r"__local\s+\w+\s+\w+\s*\[|\bbarrier\s*\(|\batomic_\w+\s*\(")
@@ -24,8 +34,15 @@ APART = re.compile(r"__local\s+\w+\s+\w+\s*\[|\bbarrier\s*\(|\batomic_\w+\s*\(")
 STRIDE = 16
 #: draws of a core for one kernel, from which on it draws several groups at once
 DRAWS = 8
+#: most parts into which the groups of a kernel are cut
+SHARES = 8
 #: looks at what one waits for, some 0.1 ms, after which a core leaves, and the share of the cores that may
 LOOKS, LEAVING = 1 << 18, 4
+
+
+def joins(target: Target) -> bool:
+    """Whether short launches are joined on such a device."""
+    return target.is_cpu and target.platform in PLATFORMS
 
 
 @dataclass(frozen=True)
@@ -94,10 +111,21 @@ class Joined:
         return f"{len(self.kernels)} kernels as one"
 
     @property
+    def shares(self) -> int:
+        """Parts into which the groups of each kernel are cut."""
+        return min(self.cores, SHARES)
+
+    @property
+    def lines(self) -> int:
+        """Counters, each in a line of the cache of its own: of each kernel the groups that are done and, for each share, those that
+        were drawn; then the cores that have nothing left to do."""
+        return len(self.kernels) * (1 + self.shares) + 1
+
+    @property
     def board_bytes(self) -> int:
-        """Size of the board, ints that are zeros before and after each run: of each kernel the groups that were drawn and those
-        that are done, and then the cores that have nothing left to do."""
-        return 4 * STRIDE * (len(self.kernels) + 1)
+        """Size of the board, ints that are zeros before and after each run: the counters, and for each place whether a core has it.
+        Behind them stays who had it last; any ints do there."""
+        return 4 * (STRIDE * self.lines + 2 * self.cores)
 
     @functools.cached_property
     def text(self) -> tuple[str, str]:
@@ -111,21 +139,29 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void {NAME}({taken}, __global int* counters)
 {{
     __local char local_memory[{local}] __attribute__((aligned(64)));
-    volatile __global int* const board = (volatile __global int*)counters, * const left = board + {STRIDE * len(parts)};
+    volatile __global int* const board = (volatile __global int*)counters, * const left = board + {STRIDE * (self.lines - 1)};
+    volatile __global int* const taken = board + {STRIDE * self.lines}, * const last_had = taken + {self.cores};
+    const int me = (int)(size_t)local_memory;       // of threads that run groups each has some of its own
+    int place = 0;
+    while (place < {self.cores} && (last_had[place] != me || atomic_xchg(taken + place, 1))) ++place;
+    if (place == {self.cores}) {{
+        for (place = 0; atomic_xchg(taken + place, 1);) ++place;
+        last_had[place] = me;
+    }}
+    const int own = place * {self.shares} / {self.cores};
 {"".join(self._calls(number, part) for number, part in enumerate(parts))}
-    if (atomic_inc(left) == {self.cores - 1})       // nobody will look any more
-        for (int i = 0; i <= {len(parts)}; ++i) {{
-            atomic_xchg(board + i * {STRIDE}, 0);
-            atomic_xchg(board + i * {STRIDE} + 1, 0);
-        }}
+    if (atomic_inc(left) == {self.cores - 1}) {{     // nobody will look any more
+        for (int i = 0; i < {self.lines}; ++i) board[{STRIDE} * i] = 0;
+        for (int i = 0; i < {self.cores}; ++i) taken[i] = 0;
+    }}
 }}"""
         return named("joined", text)
 
     def _calls(self, number: int, part: Part) -> str:
-        """The loop in which a core draws groups of one kernel."""
-        at, together = STRIDE * number, max(1, part.groups // (DRAWS * self.cores))
-        ready = " && ".join(f"board[{STRIDE * other + 1}] == {part_of(self.kernels[other]).groups}"
-                            for other in self.waits[number])
+        """The loop in which a core draws groups of one kernel, first of its own share and then of the others."""
+        counters = [STRIDE * (1 + self.shares) * other for other in range(len(self.kernels))]
+        together = max(1, part.groups // (DRAWS * self.cores))
+        ready = " && ".join(f"board[{counters[other]}] == {part_of(self.kernels[other]).groups}" for other in self.waits[number])
         wait = f"""
     for (int looks = 0; !({ready}); ++looks)
         if (looks == {LOOKS}) {{
@@ -137,10 +173,20 @@ void {NAME}({taken}, __global int* counters)
         types = [declared.rsplit(" ", 1)[0].replace(" restrict", "") for declared in parameters(self.kernels[number])]
         given = ", ".join(f"({kind})b{argument}" for kind, argument in zip(types, self.arguments[number], strict=True))
         return f"""{wait}
-    for (int first; (first = atomic_add(board + {at}, {together})) < {part.groups};) {{
-        const int last = first + {together} < {part.groups} ? first + {together} : {part.groups};
-        for (int group = first; group < last; ++group) {part.name}({given}, group, local_memory);
+    {{
+        int done = 0;
+        for (int n = 0; n < {self.shares}; ++n) {{
+            const int share = (own + n) % {self.shares};
+            const int begin = {part.groups} * share / {self.shares}, end = {part.groups} * (share + 1) / {self.shares};
+            volatile __global int* const drawn = board + {counters[number]} + {STRIDE} * (1 + share);
+            if (begin + *drawn < end)
+                for (int first; (first = begin + atomic_add(drawn, {together})) < end;) {{
+                    const int last = first + {together} < end ? first + {together} : end;
+                    for (int group = first; group < last; ++group) {part.name}({given}, group, local_memory);
+                    done += last - first;
+                }}
+        }}
         mem_fence(CLK_GLOBAL_MEM_FENCE);
-        atomic_add(board + {at + 1}, last - first);
+        if (done) atomic_add(board + {counters[number]}, done);
     }}
 """

@@ -7,19 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..codegen.joined import Joined, part_of
+from ..codegen.joined import SHORT_FLOPS, Joined, joins, part_of
 from ..target import Target
 
 if TYPE_CHECKING:
     from .plan import Location, PlannedLaunch
 
-#: platforms for CPUs whose cores are idle between launches, and whose compilers take a joined kernel in seconds; others were seen
-#: to take minutes
-PLATFORMS = ("Portable Computing Language",)
 #: operations of a run above which the microseconds between its launches are little
 SHORT_RUN = 1_000_000_000
-#: operations and bytes of a launch above which cores wait long for the last
-SHORT_FLOPS, SHORT_BYTES = 128_000_000, 8 << 20
+#: bytes of a launch above which cores wait long for the last
+SHORT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,12 @@ def find_joins(launches: Sequence[PlannedLaunch], target: Target, board: Callabl
     Args:
         board: makes the location of a board of so many bytes.
     """
-    if not target.is_cpu or target.platform not in PLATFORMS or sum(launch.flops for launch in launches) > SHORT_RUN:
+    if not joins(target) or sum(launch.flops for launch in launches) > SHORT_RUN:
         return []
     found = []
-    for joins, row in itertools.groupby(enumerate(launches), lambda numbered: _may_join(numbered[1])):
+    for short, row in itertools.groupby(enumerate(launches), lambda numbered: _may_join(numbered[1])):
         numbers = [number for number, _ in row]
-        if joins and len(numbers) > 1:
+        if short and len(numbers) > 1:
             found.append(_join(numbers[0], launches[numbers[0]:numbers[-1] + 1], target, board))
     return found
 

@@ -9,7 +9,7 @@ import pytest
 
 import clnn
 from clnn import models, nn, ops
-from clnn.codegen.joined import Joined
+from clnn.codegen.joined import Joined, joins
 from clnn.codegen.template import render
 from clnn.config import config
 from clnn.ir import Graph, TensorSpec
@@ -22,7 +22,7 @@ from clnn.runtime import Executable
 
 @pytest.fixture(autouse=True)
 def _a_cpu(device_session):
-    if device_session.target.platform not in joining.PLATFORMS:
+    if not joins(device_session.target):
         pytest.skip("launches are joined on CPUs through PoCL only")
 
 
@@ -54,14 +54,24 @@ def losses(step, name, steps=12):
 
 
 def boards(step):
-    """What the boards of a step hold."""
+    """What the boards of a step hold that must be zeros: all but who had which place, the last ints of a joined kernel's."""
     executable = step.executable
+    hints = {join.arguments[-1]: join.kernel.cores for join in executable.plan.joins}
     places = {place for launch in (*executable.plan.launches, *executable.plan.joins) for place in launch.arguments
               if place.kind == "board"}
     found = [np.ones(place.nbytes // 4, np.int32) for place in places]
     for place, array in zip(places, found, strict=True):
         executable.session.download(executable.buffer(place), array)
-    return np.concatenate(found)
+    return np.concatenate([array[:array.size - hints.get(place, 0)] for place, array in zip(places, found, strict=True)])
+
+
+def owners(step):
+    """Which thread had which place in the last run of a step's first joined kernel."""
+    executable = step.executable
+    (join, *_) = executable.plan.joins
+    board = np.zeros(join.kernel.board_bytes // 4, np.int32)
+    executable.session.download(executable.buffer(join.arguments[-1]), board)
+    return board[-join.kernel.cores:].tolist()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -92,6 +102,25 @@ def test_any_number_of_cores(cores, device, monkeypatch):
     assert {join.kernel.cores for join in joined.executable.plan.joins} == {cores}
     single = compiled("perceptron", device, join=False)
     assert np.array_equal(losses(joined, "perceptron"), losses(single, "perceptron")) and not boards(joined).any()
+
+
+def test_places_are_remembered(device):
+    """By all that run groups: which threads these are is up to the driver."""
+    step = compiled("perceptron", device)
+    assert not any(owners(step))
+    losses(step, "perceptron")
+    assert all(owners(step))
+
+
+def test_whatever_places_remember(device, monkeypatch):
+    """It decides where a core begins, and nothing else."""
+    step, single = compiled("perceptron", device), compiled("perceptron", device, join=False)
+    expected = losses(single, "perceptron")
+    (join, *_) = step.executable.plan.joins
+    board = np.zeros(join.kernel.board_bytes // 4, np.int32)
+    board[-join.kernel.cores:] = 12345
+    step.executable.session.upload(step.executable.buffer(join.arguments[-1]), board)
+    assert np.array_equal(losses(step, "perceptron"), expected) and not boards(step).any()
 
 
 def test_whoever_waits_long_leaves(device, monkeypatch):
