@@ -71,14 +71,16 @@ def tile(p: SimpleNamespace, target: Target, a_lies: bool, b_lies: bool) -> tupl
 
 @functools.cache
 def few_tiles(
-    m: int, n: int, rows: int, deep: int, kept: int, packs_a: bool, units: int, room: int
+    m: int, n: int, rows: int, deep: int, kept: int, packs_a: bool, apart: bool, units: int, room: int
 ) -> tuple[int, int] | None:
     """(MC, NC) for a product m x n that has few tiles: equal shares for ``units`` cores, and little packed more than once.
 
-    None if no tile fits into ``room`` floats with a panel of B and ``kept`` of A.
+    None if no tile fits into ``room`` floats with a panel of B and ``kept`` of A. ``apart`` asks that each core has rows of its
+    own, if there are few cores.
     """
     best, least = None, (True, math.inf, 0)
-    for most_m in {even(m, -(-m // pieces), rows) for pieces in range(1, 9)}:
+    cuts = [pieces for pieces in range(1, 9) if not apart or pieces % units == 0]
+    for most_m in {even(m, -(-m // pieces), rows) for pieces in cuts or range(1, 9)}:
         for most_n in {even(n, -(-n // pieces), 16) for pieces in range(1, 17)}:
             tiles = -(-m // most_m) * -(-n // most_n)
             packing = PACKING * (most_n + (most_m if packs_a else 0))
@@ -141,7 +143,7 @@ def choose(p: SimpleNamespace, target: Target) -> dict[str, int]:
         # one panel, whose sums stay in registers, or panels of equal depth
         deep = p.K if not packs_a and p.K <= MOST_DEEP else even(p.K, config["KC"], 8)
         kept = deep * config["MB"] * packs_a
-        few = few_tiles(p.M, p.N, rows, deep, kept, packs_a, target.compute_units, target.local_memory // 4)
+        few = few_tiles(p.M, p.N, rows, deep, kept, packs_a, a_lies, target.compute_units, target.local_memory // 4)
         if few:
             config |= {"MC": few[0], "NC": few[1], "KC": deep}
     while not busy() and config["MC"] > 128 and not whole and not few:

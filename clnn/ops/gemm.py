@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
+from ..codegen.joined import SHORT_FLOPS, joins
 from ..codegen.lowering import Context, Operand
 from ..codegen.template import declaration
 from ..codegen.views import View, matrix, panels
@@ -108,8 +109,9 @@ FEW = 4
 UNROLLED = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
 JOIN, PART = 4_000_000, 35
-#: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all
-REPACKED, REPACKED_ELEMENTS = 3, 1 << 21
+#: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all; and the same
+#: of A, where the launch that packs is joined with the product's
+REPACKED, REPACKED_JOINED = (3, 1 << 21), (2, 1 << 16)
 #: depth from which on a CPU cuts the sum rather than a result of at most so many rows and columns, which fits one tile
 LONG, TILE = 4096, 256
 #: parts into which a long sum may be cut
@@ -186,7 +188,7 @@ def vector_splits(gemm: Gemm, target: Target) -> int:
 
 
 def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dict[str, int],
-            may_a: bool, label: str) -> tuple[dict[str, int], Operand, Operand]:
+            label: str) -> tuple[dict[str, int], Operand, Operand]:
     """Launch what packs A, or B, or both once, where the tiles of ``gemm/packed`` would pack them over and over.
 
     Changes their views in ``problem``; returns the tunables that fit, and where A and B lie then.
@@ -201,16 +203,18 @@ def prepack(context: Context, problem: dict, a: Operand, b: Operand, config: dic
     views = {"a": problem["a"].transposed, "b": problem["b"]}
     lies = {name: panels(*view.shape, widths[name], batch > 1) for name, view in views.items()}
     tiles = {"a": t, "b": t}
+    short = joins(context.target) and 2 * problem["M"] * problem["N"] * problem["K"] * batch <= SHORT_FLOPS
 
     def pays(name: str) -> bool:
         times = -(-problem["N"] // tiles["a"].NC) if name == "a" else -(-problem["M"] // tiles["b"].MC)
         spared = (times - 1) * math.prod(views[name].shape) * batch
-        return times >= REPACKED and spared >= REPACKED_ELEMENTS and not (name == "a" and problem["a"].straight)
+        least_times, least_spared = REPACKED_JOINED if name == "a" and short else REPACKED
+        return times >= least_times and spared >= least_spared and not (name == "a" and problem["a"].straight)
 
     def scratch(names: str) -> int:
         return 4 * batch * sum(math.prod(lies[name].shape) for name in names)
 
-    can = "".join(name for name in "ab" if views[name].window is None and (name == "b" or may_a))
+    can = "".join(name for name in "ab" if views[name].window is None)
     if "a" in can and pays("a"):        # with A in panels other tiles are best, which may pack B less often
         tiles["b"] = tunables(problem | {"a": lies["a"].transposed})
     worth = "".join(filter(pays, can))
@@ -275,7 +279,7 @@ def launch_gemm(
     if kind == "packed":
         problem["cores"] = context.target.compute_units
         problem["prefetch"] = context.target.has("prefetch")
-        config, a, b = prepack(context, problem, a, b, config, row_sum is None, label)
+        config, a, b = prepack(context, problem, a, b, config, label)
         board = {"board": context.board(2)}
     if splits == 1:
         context.launch(f"gemm/{kind}", problem, {"a": a, "b": b}, {"c": c, **sums, **board}, config)

@@ -14,7 +14,7 @@ KERNEL = Kernel(
     tunables=(Tunable("DEPTH", (32, 64, 128, 256), 64, 7, "rows that an item takes"),
               Tunable("COLUMNS", (32, 64, 96, 128), 96, 20, "columns that an item takes, in whole panels, so that reads run along memory")),
     constraints=(Constraint(lambda p, t, target: target.is_cpu, "is made for CPUs"),),
-    global_size=lambda p, t: (-(-p.cols // most(p, t)), -(-p.rows // t.DEPTH), p.batch),
+    global_size=lambda p, t: (-(-p.rows // t.DEPTH), -(-p.cols // most(p, t)), p.batch),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=lambda p, t: 4 * (t.DEPTH * most(p, t) + 8),
 )
@@ -28,8 +28,8 @@ ${signature}
 {
     typedef float8 loose8 __attribute__((aligned(4)));
     typedef float16 loose16 __attribute__((aligned(4)));
-    __local float near[${t.DEPTH * columns + 8}] __attribute__((aligned(64)));     // [panel][DEPTH][width]
-    const int n0 = get_group_id(0) * ${columns}, k0 = get_group_id(1) * ${t.DEPTH}, g = get_group_id(2);
+    ${local_array("float", "near", t.DEPTH * columns + 8)}      // [panel][DEPTH][width]
+    const int n0 = get_group_id(1) * ${columns}, k0 = get_group_id(0) * ${t.DEPTH}, g = get_group_id(2);
     const int nc = ${p.cols} - n0 < ${columns} ? ${p.cols} - n0 : ${columns};
     const int kc = ${p.rows} - k0 < ${t.DEPTH} ? ${p.rows} - k0 : ${t.DEPTH};
 ${panels.pack(p.x, "x", p.width, "n0", "nc", columns, t.DEPTH, "near")}

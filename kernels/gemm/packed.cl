@@ -129,7 +129,13 @@ ${panels.pack(p.a.transposed, "a", MR, "m0 + from", "rows", MB, t.KC, "Ap")}
                 }
 % else:
                 for (int block = 0; block < rows; block += ${MR}) {
+% if a_lies:
+                    const int m1 = m0 + from + block;
+                    ${p.a.row("m1", "am")} ${p.a.col("k0", "ak")} ${p.a.locate("am", "ak", "at_a", "g")}
+                    __global const float* packed = a + at_a;
+% else:
                     __local const float* packed = Ap + block * ${t.KC};
+% endif
                     float part[${4 * MR}];
                     for (int i = 0; i < ${4 * MR}; ++i) part[i] = 0.0f;
                     int j = 0;

@@ -9,6 +9,7 @@ import pytest
 from harness import run_offer
 
 from clnn.codegen.expr import arg
+from clnn.codegen.joined import PLATFORMS
 from clnn.codegen.store import Store
 from clnn.codegen.template import declaration, render
 from clnn.config import config
@@ -42,6 +43,31 @@ def test_same_product(form, which, m, n, k, lead, more, device_session):
     got = run_offer(op, offer, arrays, inputs, op.infer(*inputs), device_session)[0]
     expected = op.reference(*(a.astype(np.float64) for a in arrays))[0]
     assert np.abs(got - expected).max() < 1e-5 * np.sqrt(k)
+
+
+@pytest.mark.parametrize(("m", "n", "k", "lead", "more"), [
+    (50, 70, 131, (), {}), (13, 33, 300, (2,), {"splits": 4}), (50, 70, 131, (), {"KC": 64, "MC": 12, "MB": 12, "NC": 16})])
+def test_sums_of_rows_from_panels(m, n, k, lead, more, device_session):
+    op, (_, inputs) = Matmul(True, False, row_sum=True), specs("TN", m, n, k, lead)
+    rng = np.random.default_rng(8)
+    arrays = [rng.standard_normal(spec.shape).astype(np.float32) for spec in inputs]
+    offer = packed(op, inputs, device_session.target, prepack="a", **more)
+    assert offer.launches[0].kernel.template == "gemm/pack"
+    expected = op.reference(*(a.astype(np.float64) for a in arrays))
+    for got, wanted in zip(run_offer(op, offer, arrays, inputs, op.infer(*inputs), device_session), expected, strict=True):
+        assert np.abs(got - wanted).max() < 1e-5 * np.sqrt(k)
+
+
+def test_gradients_pack_once_where_launches_are_joined():
+    """A, in tiles of which each core has rows of its own; as a launch of its own that would not pay."""
+    def launches(platform):
+        target = replace(GENERIC_CPU, platform=platform, compute_units=2, local_memory=512 << 10)
+        found = packed(Matmul(True, False, row_sum=True), specs("TN", 512, 784, 128)[1], target).launches
+        return [launch.kernel.template for launch in found], found[-1].kernel.t
+
+    templates, tile = launches(PLATFORMS[0])
+    assert templates == ["gemm/pack", "gemm/packed"] and (tile.MC, tile.NC) == (258, 112)
+    assert launches("another")[0] == ["gemm/packed"]
 
 
 def test_large_products_pack_once():
