@@ -117,14 +117,14 @@ class Joined:
 
     @property
     def lines(self) -> int:
-        """Counters, each in a line of the cache of its own: of each kernel the groups that are done and, for each share, those that
-        were drawn; then the cores that have nothing left to do."""
+        """Counters, each in a line of the cache of its own: of each kernel the groups that are done and, for each share, those
+        that were drawn; then the cores that have nothing left to do."""
         return len(self.kernels) * (1 + self.shares) + 1
 
     @property
     def board_bytes(self) -> int:
-        """Size of the board, ints that are zeros before and after each run: the counters, and for each place whether a core has it.
-        Behind them stays who had it last; any ints do there."""
+        """Size of the board, ints that are zeros before and after each run: the counters, and for each place whether a core has
+        it. Behind them stays who had it last; any ints do there."""
         return 4 * (STRIDE * self.lines + 2 * self.cores)
 
     @functools.cached_property

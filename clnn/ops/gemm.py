@@ -109,8 +109,8 @@ FEW = 4
 UNROLLED = 4
 #: what a further launch costs, in multiply-adds of one compute unit: some 10 µs; and each partial product, for each element
 JOIN, PART = 4_000_000, 35
-#: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all; and the same
-#: of A, where the launch that packs is joined with the product's
+#: tiles that would each pack the same operand, and elements that are spared, from which on it is packed once for all; and the
+#: same of A, where the launch that packs is joined with the product's
 REPACKED, REPACKED_JOINED = (3, 1 << 21), (2, 1 << 16)
 #: depth from which on a CPU cuts the sum rather than a result of at most so many rows and columns, which fits one tile
 LONG, TILE = 4096, 256
