@@ -160,14 +160,14 @@ void {NAME}({taken}, __global int* counters)
     def _calls(self, number: int, part: Part) -> str:
         """The loop in which a core draws groups of one kernel, first of its own share and then of the others."""
         counters = [STRIDE * (1 + self.shares) * other for other in range(len(self.kernels))]
-        together = max(1, part.groups // (DRAWS * self.cores))
+        together, leaving = max(1, part.groups // (DRAWS * self.cores)), min(max(1, self.cores // LEAVING), self.cores - 1)
         ready = " && ".join(f"board[{counters[other]}] == {part_of(self.kernels[other]).groups}" for other in self.waits[number])
         wait = f"""
     for (int looks = 0; !({ready}); ++looks)
         if (looks == {LOOKS}) {{
-            looks = 0;
-            if (atomic_inc(left) < {min(max(1, self.cores // LEAVING), self.cores - 1)}) return;
-            atomic_dec(left);       // enough have left
+            const int gone = *left;
+            if (gone < {leaving} && atomic_cmpxchg(left, gone, gone + 1) == gone) return;
+            looks = 0;      // enough have left
         }}
     mem_fence(CLK_GLOBAL_MEM_FENCE);""" if ready else ""
         types = [declared.rsplit(" ", 1)[0].replace(" restrict", "") for declared in parameters(self.kernels[number])]

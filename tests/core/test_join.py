@@ -87,7 +87,7 @@ def test_the_text_of_a_joined_kernel():
     assert "get_group_id(0)" not in text.split("__kernel")[1]
     assert replace(kernel, cores=2).text[0] != name, "other cores, other text"
     for cores, leaving in ((1, 0), (2, 1), (3, 1), (8, 2), (64, 16)):
-        assert f"if (atomic_inc(left) < {leaving}) return;" in replace(kernel, cores=cores).text[1], "most stay"
+        assert f"if (gone < {leaving} && " in replace(kernel, cores=cores).text[1], "most stay"
     twice = Joined(kernel.kernels[:1] * 2, kernel.arguments[:1] * 2, ((), (0,)), 2)
     assert twice.text[1].count("void gemm_packed") == 1, "equal kernels are one function"
 

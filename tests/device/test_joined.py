@@ -123,9 +123,10 @@ def test_whatever_places_remember(device, monkeypatch):
     assert np.array_equal(losses(step, "perceptron"), expected) and not boards(step).any()
 
 
-def test_whoever_waits_long_leaves(device, monkeypatch):
+@pytest.mark.parametrize("cores", [3, 9])         # as in no other test: equal kernels are built once
+def test_whoever_waits_long_leaves(cores, device, monkeypatch):
     """After one look already: the others do the rest, and the last one stays."""
-    for_cores(3, monkeypatch)
+    for_cores(cores, monkeypatch)
     monkeypatch.setattr("clnn.codegen.joined.LOOKS", 1)
     joined, single = compiled("perceptron", device), compiled("perceptron", device, join=False)
     assert "looks == 1)" in joined.executable.plan.joins[0].kernel.text[1]
