@@ -1,5 +1,13 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
+from clnn.codegen.views import innermost, one_run
+
+def choose(p, target):
+    """Of long rows that lie in one run few at a time: whole pages are read one after the other."""
+    run = p.x.window is None and one_run(p.x.cols) and innermost(p.x.cols).stride == 1
+    columns = 2048 if p.cols >= 2048 else 1024
+    long = run and p.cols >= 1024 and p.rows >= 512 and 40 * columns <= target.local_memory
+    return {"DEPTH": 8, "COLUMNS": columns} if long else {}
 
 def most(p, t):
     """Columns of the panels that an item takes."""
@@ -11,9 +19,11 @@ KERNEL = Kernel(
     reads=("x",),
     stores=("panels",),
     problem={"rows": "of the matrix", "cols": "of the matrix", "batch": "matrices", "x": "View rows x cols", "width": "columns of a panel"},
-    tunables=(Tunable("DEPTH", (32, 64, 128, 256), 64, 7, "rows that an item takes"),
-              Tunable("COLUMNS", (32, 64, 96, 128), 96, 20, "columns that an item takes, in whole panels, so that reads run along memory")),
-    constraints=(Constraint(lambda p, t, target: target.is_cpu, "is made for CPUs"),),
+    tunables=(Tunable("DEPTH", (8, 32, 64, 128, 256), 64, 7, "rows that an item takes"),
+              Tunable("COLUMNS", (32, 64, 96, 128, 1024, 2048), 96, 20, "columns that an item takes, in whole panels, so that reads run along memory")),
+    constraints=(Constraint(lambda p, t, target: target.is_cpu, "is made for CPUs"),
+                 Constraint(lambda p, t, target: t.DEPTH * t.COLUMNS <= 32768, "what an item holds must fit the second cache")),
+    choose=choose,
     global_size=lambda p, t: (-(-p.rows // t.DEPTH), -(-p.cols // most(p, t)), p.batch),
     local_size=lambda p, t: (1, 1, 1),
     local_bytes=lambda p, t: 4 * (t.DEPTH * most(p, t) + 8),

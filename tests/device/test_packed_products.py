@@ -33,7 +33,8 @@ def specs(form, m, n, k, lead=()):
 @pytest.mark.parametrize("form", ["NN", "NT", "TN", "TT"])
 @pytest.mark.parametrize(("which", "m", "n", "k", "lead", "more"),
                          [("a", 50, 70, 131, (), {}), ("b", 50, 70, 131, (), {}), ("ab", 13, 33, 300, (2,), {"splits": 4}),
-                          ("ab", 50, 70, 131, (), {"gemm/pack": declaration("gemm/pack").odd()})])
+                          ("ab", 50, 70, 131, (), {"gemm/pack": declaration("gemm/pack").odd()}),
+                          ("ab", 50, 70, 131, (), {"gemm/pack": {"DEPTH": 8, "COLUMNS": 1024}}), ("ab", 1030, 70, 520, (), {})])
 def test_same_product(form, which, m, n, k, lead, more, device_session):
     op, inputs = specs(form, m, n, k, lead)
     rng = np.random.default_rng(7)
@@ -68,6 +69,17 @@ def test_gradients_pack_once_where_launches_are_joined():
     templates, tile = launches(PLATFORMS[0])
     assert templates == ["gemm/pack", "gemm/packed"] and (tile.MC, tile.NC) == (258, 112)
     assert launches("another")[0] == ["gemm/packed"]
+
+
+def test_long_rows_are_packed_whole():
+    def pack(form, n, **facts):
+        target = replace(GENERIC_CPU, **{"local_memory": 512 << 10} | facts)
+        return packed(*specs(form, n, n, n), target, prepack="a").launches[0].kernel.t
+
+    assert (pack("TN", 2048).DEPTH, pack("TN", 2048).COLUMNS) == (8, 2048)
+    assert (pack("TN", 1024).DEPTH, pack("TN", 1024).COLUMNS) == (8, 1024)
+    assert pack("NN", 2048).DEPTH == 64, "the rows that are packed lie across memory"
+    assert pack("TN", 500).DEPTH == pack("TN", 2048, local_memory=32 << 10).DEPTH == 64
 
 
 def test_large_products_pack_once():
