@@ -115,17 +115,16 @@ class Joined:
         """Parts into which the groups of each kernel are cut."""
         return min(self.cores, SHARES)
 
-    @property
-    def lines(self) -> int:
-        """Counters, each in a line of the cache of its own: of each kernel the groups that are done and, for each share, those
-        that were drawn; then the cores that have nothing left to do."""
-        return len(self.kernels) * (1 + self.shares) + 1
+    def counter(self, number: int) -> int:
+        """Where the counters of a kernel begin on the board, each in a line of the cache of its own: the groups that are done
+        and, for each share, those that were drawn. Behind the last kernel's are the cores that have nothing left to do."""
+        return STRIDE * (1 + self.shares) * number
 
     @property
     def board_bytes(self) -> int:
         """Size of the board, ints that are zeros before and after each run: the counters, and for each place whether a core has
         it. Behind them stays who had it last; any ints do there."""
-        return 4 * (STRIDE * self.lines + 2 * self.cores)
+        return 4 * (self.counter(len(self.kernels)) + STRIDE + 2 * self.cores)
 
     @functools.cached_property
     def text(self) -> tuple[str, str]:
@@ -134,13 +133,14 @@ class Joined:
         functions = "\n".join({part.name: part.text for part in parts}.values())
         taken = ", ".join(f"__global char* b{number}" for number in range(1 + max(map(max, self.arguments))))
         local = max(part.local_bytes for part in parts) or 64
+        left = self.counter(len(parts))
         text = f"""{functions}
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void {NAME}({taken}, __global int* counters)
 {{
     __local char local_memory[{local}] __attribute__((aligned(64)));
-    volatile __global int* const board = (volatile __global int*)counters, * const left = board + {STRIDE * (self.lines - 1)};
-    volatile __global int* const taken = board + {STRIDE * self.lines}, * const last_had = taken + {self.cores};
+    volatile __global int* const board = (volatile __global int*)counters, * const left = board + {left};
+    volatile __global int* const taken = board + {left + STRIDE}, * const last_had = taken + {self.cores};
     const int me = (int)(size_t)local_memory;       // of threads that run groups each has some of its own
     int place = 0;
     while (place < {self.cores} && (last_had[place] != me || atomic_xchg(taken + place, 1))) ++place;
@@ -151,7 +151,7 @@ void {NAME}({taken}, __global int* counters)
     const int own = place * {self.shares} / {self.cores};
 {"".join(self._calls(number, part) for number, part in enumerate(parts))}
     if (atomic_inc(left) == {self.cores - 1}) {{     // nobody will look any more
-        for (int i = 0; i < {self.lines}; ++i) board[{STRIDE} * i] = 0;
+        for (int i = 0; i < {left // STRIDE + 1}; ++i) board[{STRIDE} * i] = 0;
         for (int i = 0; i < {self.cores}; ++i) taken[i] = 0;
     }}
 }}"""
@@ -159,9 +159,9 @@ void {NAME}({taken}, __global int* counters)
 
     def _calls(self, number: int, part: Part) -> str:
         """The loop in which a core draws groups of one kernel, first of its own share and then of the others."""
-        counters = [STRIDE * (1 + self.shares) * other for other in range(len(self.kernels))]
         together, leaving = max(1, part.groups // (DRAWS * self.cores)), min(max(1, self.cores // LEAVING), self.cores - 1)
-        ready = " && ".join(f"board[{counters[other]}] == {part_of(self.kernels[other]).groups}" for other in self.waits[number])
+        ready = " && ".join(f"board[{self.counter(other)}] == {part_of(self.kernels[other]).groups}"
+                            for other in self.waits[number])
         wait = f"""
     for (int looks = 0; !({ready}); ++looks)
         if (looks == {LOOKS}) {{
@@ -178,7 +178,7 @@ void {NAME}({taken}, __global int* counters)
         for (int n = 0; n < {self.shares}; ++n) {{
             const int share = (own + n) % {self.shares};
             const int begin = {part.groups} * share / {self.shares}, end = {part.groups} * (share + 1) / {self.shares};
-            volatile __global int* const drawn = board + {counters[number]} + {STRIDE} * (1 + share);
+            volatile __global int* const drawn = board + {self.counter(number)} + {STRIDE} * (1 + share);
             if (begin + *drawn < end)
                 for (int first; (first = begin + atomic_add(drawn, {together})) < end;) {{
                     const int last = first + {together} < end ? first + {together} : end;
@@ -187,6 +187,6 @@ void {NAME}({taken}, __global int* counters)
                 }}
         }}
         mem_fence(CLK_GLOBAL_MEM_FENCE);
-        if (done) atomic_add(board + {counters[number]}, done);
+        if (done) atomic_add(board + {self.counter(number)}, done);
     }}
 """

@@ -25,7 +25,7 @@ MOST_OF_MEMORY = 0.6
 @dataclass(frozen=True)
 class Location:
     """Where a tensor lies: ``arena`` at ``offset`` bytes, or the whole buffer of a ``slot``, ``board``, ``variable``, ``input``
-    or ``constant``. A board is all zeros before and after each run."""
+    or ``constant``. A board is all zeros before and after each run, but for what a joined kernel remembers at its end."""
 
     kind: str
     key: object = None

@@ -1,13 +1,11 @@
 <%!
 from clnn.codegen.header import Constraint, Kernel, Tunable
-from clnn.codegen.views import innermost, one_run
 
 def choose(p, target):
     """Of long rows that lie in one run few at a time: whole pages are read one after the other."""
-    run = p.x.window is None and one_run(p.x.cols) and innermost(p.x.cols).stride == 1
     columns = 2048 if p.cols >= 2048 else 1024
-    long = run and p.cols >= 1024 and p.rows >= 512 and 40 * columns <= target.local_memory
-    return {"DEPTH": 8, "COLUMNS": columns} if long else {}
+    fit = 40 * columns <= target.local_memory       # eight rows of 4 bytes, and room for two more
+    return {"DEPTH": 8, "COLUMNS": columns} if p.x.straight and p.cols >= 1024 and p.rows >= 512 and fit else {}
 
 def most(p, t):
     """Columns of the panels that an item takes."""

@@ -112,7 +112,7 @@ def test_places_are_remembered(device):
     assert all(owners(step))
 
 
-def test_whatever_places_remember(device, monkeypatch):
+def test_whatever_places_remember(device):
     """It decides where a core begins, and nothing else."""
     step, single = compiled("perceptron", device), compiled("perceptron", device, join=False)
     expected = losses(single, "perceptron")
